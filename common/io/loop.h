@@ -28,6 +28,9 @@ void loop_watch_free(struct loop_watch *w); /* safe inside its own callback; the
 
 /* Called once at the end of every turn in which anything happened: flush points, batched wakes. */
 void loop_after_turn(struct loop *l, void (*fn)(void *arg), void *arg);
+void loop_after_turn_remove(struct loop *l, void (*fn)(void *arg), void *arg); /* safe inside a hook */
+/* True while the hooks run: what is queued now for a hook that ran already needs a loop_kick. */
+bool loop_is_ending_turn(const struct loop *l);
 /* Makes another turn follow at once (work left over for fairness). */
 void loop_kick(struct loop *l);
 
