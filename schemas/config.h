@@ -1,0 +1,112 @@
+#ifndef SCHEMAS_CONFIG_H
+#define SCHEMAS_CONFIG_H
+#include "common/base/err.h"
+#include "common/base/buf.h"
+#include "common/base/view.h"
+
+/* One sluice.yaml for every process. schemas/config.def is the table of scalar keys (name, type with unit, default,
+ * range, reloadable, help): the parser, SLUICE_* overrides, flags, --print-config, docs and the chart all come from it. Tenants, providers,
+ * models are lists and maps, parsed in config_lists.c. Unknown keys are errors with file:line and the nearest known key. */
+
+enum { CONFIG_NAME_MAX = 64 };
+
+struct config_setting { /* kafka.security.* and the like, passed through by name */
+    char *name, *value;
+};
+
+struct config_kafka {
+    char *brokers, *topic_prefix;
+    int64_t partitions, lanes, replication_factor; /* lanes: k, default min(4, partitions) */
+    int64_t session_timeout_ms, message_timeout_ms;
+    double linger_ms;
+    struct config_setting *settings;
+    size_t setting_count;
+};
+
+enum config_scope { SCOPE_SUBMIT = 1, SCOPE_READ = 2, SCOPE_ADMIN = 4 };
+
+struct config_key {
+    unsigned char sha256[32]; /* of the bare key */
+    unsigned scopes;
+};
+
+struct config_tenant {
+    char id[CONFIG_NAME_MAX];
+    struct config_key *keys;
+    size_t key_count;
+    int64_t weight, max_queued;
+};
+
+enum provider_kind { PROVIDER_OPENAI, PROVIDER_AZURE, PROVIDER_ANTHROPIC, PROVIDER_GEMINI, PROVIDER_VLLM };
+
+struct config_provider {
+    char name[CONFIG_NAME_MAX];
+    enum provider_kind kind;
+    char *base_url;
+    char *api_key_env, *api_key_file; /* where the secret comes from; the secret itself is not in here */
+};
+
+struct config_route {
+    char provider[CONFIG_NAME_MAX];
+    char model[128];
+};
+
+struct config_budget { /* 0 = no limit */
+    int64_t requests_per_minute, input_tokens_per_minute, output_tokens_per_minute, tokens_per_minute;
+    int64_t requests_per_day, concurrency;
+};
+
+struct config_model {
+    char name[CONFIG_NAME_MAX];
+    struct config_route *routes;
+    size_t route_count;
+    struct config_budget budget;
+    double input_per_million, output_per_million; /* US dollars */
+};
+
+struct config {
+    struct config_kafka kafka;
+    char *redis_url;
+    struct {
+        char *listen, *admin;
+        char *token_key_file;
+        char **cors_origins;
+        size_t cors_origin_count;
+        int64_t body_max, head_max, connections_max;
+        int64_t heartbeat_ms, retry_ms, watcher_bytes_max;
+        bool reuse_port;
+    } gateway;
+    struct {
+        char *admin, *build, *color, *name; /* name: worker name, default host-pid */
+        int64_t max_jobs, max_attempts, max_calls, jq_helpers;
+        int64_t lease_ttl_ms, drain_timeout_ms;
+    } consumer;
+    struct {
+        int64_t results_ms, events_ms;
+    } retention;
+    struct {
+        char *level;
+    } log;
+    struct config_tenant *tenants;
+    size_t tenant_count;
+    struct config_provider *providers;
+    size_t provider_count;
+    struct config_model *models;
+    size_t model_count;
+    char *workflows_dir; /* absolute after loading: relative to the config file */
+};
+
+/* path NULL: SLUICE_CONFIG, else built-in defaults. env: environ-shaped, may be NULL. flags: "--gateway.listen=..." as
+ * given, already stripped of what main handles itself. Every error found is written to errors (one line each: file:line: what; how to fix). */
+MUST_CHECK enum err_code config_load(const char *path, char *const *env, char *const *flags, size_t flag_count,
+                                     struct config **ret, struct buf *errors, struct err *err);
+void config_free(struct config *c);
+/* The effective values as YAML, secrets masked. */
+bool config_print(const struct config *c, struct buf *out);
+/* The keys as a Markdown table (docs) or as --help text. */
+bool config_print_keys(struct buf *out, bool markdown);
+const struct config_tenant *config_tenant_find(const struct config *c, struct view id);
+const struct config_model *config_model_find(const struct config *c, struct view name);
+const struct config_provider *config_provider_find(const struct config *c, struct view name);
+
+#endif

@@ -1,0 +1,172 @@
+#ifndef SCHEMAS_FN_H
+#define SCHEMAS_FN_H
+#include "common/base/arena.h"
+#include "common/base/port.h"
+#include "schemas/event.h"
+#include "schemas/state.h"
+
+/* The Redis functions (schemas/redis/sluice_v1.lua, library sluice_v1, functions named sluice_v1_<verb>) as C calls: encoding of
+ * arguments and decoding of answers. Pure apart from the port handed in. The library is loaded on demand: an answer "Function not
+ * found" loads it (once for all waiting calls) and repeats the call.
+ *
+ * Keys: j:{id}:m hash, j:{id}:e stream, channel j:{id}; w:<incarnation> heartbeat; ix:{tenant} ZSET by created-ms; q:{tenant} count of
+ * unended jobs; built:{p} = Redis boot id whose view of p is complete; rl:{name} budgets.
+ * Meta fields: st status, ep epoch, ow owner incarnation, sq seq, cx cancel flag (1), tn tenant, cl class, fp, wf name@version, cr created-ms, sa started-ms,
+ * en ended-ms, at attempt, md metadata raw, og origin, dl deadline-ms, vw finished job view (JSON), rs reserved only (1), ro retry_of, ra retried_as. */
+struct fn;
+struct fn *fn_new(struct redis_port port); /* the port must outlive it */
+void fn_free(struct fn *f);                /* pending calls are dropped */
+struct redis_port *fn_port(struct fn *f);
+
+/* Every call answers exactly once: e NULL and the decoded result, or e (ERR_UNAVAILABLE, ERR_TIMEOUT, ERR_FULL, ERR_PROTOCOL). */
+
+/* --- gateway side ------------------------------------------------------------------------------------------------ */
+struct fn_job { /* what a meta entry is made of */
+    const struct job_head *head;
+    struct view metadata;   /* raw JSON or VIEW_NONE */
+    int64_t queued_ts_ms;   /* stamp of the job.queued event = created_ms */
+    int64_t index_ms;       /* retention.results: older index entries are trimmed */
+};
+enum fn_admit_kind { FN_ADMIT_CREATED, FN_ADMIT_EXISTS, FN_ADMIT_OTHER_PAYLOAD };
+struct fn_admitted {
+    enum fn_admit_kind kind;
+    enum job_status status;
+    int64_t queued; /* q:{tenant} after it */
+};
+typedef void fn_admit_cb(void *arg, const struct err *e, const struct fn_admitted *a);
+/* Create if absent, never overwrite; first event job.queued under 0-1; counts. */
+void fn_admit(struct fn *f, const struct fn_job *job, fn_admit_cb *cb, void *arg);
+/* Keyed submissions, before the record is written: holds the id for this fp (60 s). CREATED: go on; EXISTS: same fp, already
+ * admitted or reserved (status says); OTHER_PAYLOAD. */
+void fn_reserve(struct fn *f, const struct job_head *head, fn_admit_cb *cb, void *arg);
+
+/* One job's meta for reading. found false: unknown; built tells whether built:{p} holds this boot id (unknown and built = 404, unknown and unbuilt = 503). */
+struct fn_meta {
+    bool found, built;
+    enum job_status status;
+    int64_t epoch, seq, attempt, created_ms, started_ms, ended_ms, deadline_ms;
+    bool cancel, reserved;
+    struct view tenant, owner, fp, workflow, cls, metadata, view, origin, retry_of, retried_as; /* borrowed for the callback */
+};
+typedef void fn_meta_cb(void *arg, const struct err *e, const struct fn_meta *m);
+void fn_meta(struct fn *f, const struct job_id *id, struct view boot, fn_meta_cb *cb, void *arg);
+
+/* Sets the cancel flag and wakes the owner (PUBLISH w:<owner> "cancel <id>"). ended: nothing changed. */
+struct fn_canceled {
+    bool found, ended;
+    enum job_status status;
+};
+typedef void fn_cancel_cb(void *arg, const struct err *e, const struct fn_canceled *c);
+void fn_cancel(struct fn *f, const struct job_id *id, fn_cancel_cb *cb, void *arg);
+/* Marks an ended job as retried (ra) once. */
+typedef void fn_done_cb(void *arg, const struct err *e, struct view verdict); /* "ok" or a reason word */
+void fn_link_retry(struct fn *f, const struct job_id *old_id, const struct job_id *new_id, fn_done_cb *cb, void *arg);
+
+/* --- worker side --------------------------------------------------------------------------------------------------- */
+struct fn_lease_ask {
+    const struct fn_job *job;
+    struct view incarnation; /* "<worker>:<boot>" */
+    struct view boot;        /* Redis boot id: must equal built:{p} */
+    int64_t epoch_floor;     /* highest epoch seen in state[p] */
+    int64_t seq_floor;       /* highest seq seen there */
+    int64_t attempt;
+};
+enum fn_lease_kind { FN_LEASE_OK, FN_LEASE_BUSY, FN_LEASE_ENDED, FN_LEASE_UNBUILT };
+struct fn_lease {
+    enum fn_lease_kind kind;
+    int64_t epoch, seq;     /* OK: ours, and the stored last seq */
+    bool takeover;          /* somebody held it before: read state[p] up to our `started` first */
+    bool cancel;
+    enum job_status status; /* ENDED */
+    struct view owner;      /* BUSY; borrowed */
+};
+typedef void fn_lease_cb(void *arg, const struct err *e, const struct fn_lease *l);
+/* Epoch by compare-and-set: max(stored + 1, TIME ms, floor + 1). BUSY while another incarnation's heartbeat key exists. Creates the entry
+ * as admit does when it is absent. */
+void fn_acquire(struct fn *f, const struct fn_lease_ask *ask, fn_lease_cb *cb, void *arg);
+
+struct fn_event {
+    enum event_type type;
+    struct view data;
+};
+enum { FN_EVENTS_MAX = 64 };
+struct fn_append {
+    struct job_id id;
+    int64_t epoch;
+    uint64_t first_seq;
+    const struct fn_event *events;
+    size_t count;            /* 0 = only asks for the flags */
+    const char *status;      /* new st, or NULL */
+    int64_t attempt;         /* new at, or 0 */
+};
+enum fn_append_kind { FN_APPEND_OK, FN_APPEND_FENCED, FN_APPEND_GONE, FN_APPEND_GAP, FN_APPEND_ENDED };
+struct fn_appended {
+    enum fn_append_kind kind;
+    bool cancel;
+    int64_t seq;     /* stored seq now */
+    int64_t entries; /* length of the stream */
+};
+typedef void fn_append_cb(void *arg, const struct err *e, const struct fn_appended *a);
+/* Appends under explicit ids and rings the doorbell. A repeat of what is stored is OK. */
+void fn_append(struct fn *f, const struct fn_append *a, fn_append_cb *cb, void *arg);
+
+/* A live owner puts its job back (GONE, GAP, wipe), or compacts (trim: MINID to the snapshot): meta as given when absent or of an epoch <= ours, snapshot under <epoch>-<seq>. */
+struct fn_restore {
+    const struct fn_job *job;
+    struct view incarnation;
+    int64_t epoch, attempt, started_ms;
+    uint64_t seq;
+    const char *status;
+    struct view snapshot; /* job.snapshot data */
+    bool trim;
+};
+void fn_restore(struct fn *f, const struct fn_restore *r, fn_append_cb *cb, void *arg);
+
+struct fn_finish {
+    const struct fn_job *job;    /* creates the entry when absent (mirror after a wipe) */
+    int64_t lease_epoch;         /* who asks: refused FENCED when meta.ep is higher */
+    struct event_id id;          /* of the terminal event, as in the terminal record */
+    enum job_status status;
+    struct view data, view;      /* terminal event data; finished job view */
+    struct view snapshot;        /* job.snapshot data put at seq - 1 when the stored seq is not seq - 1; VIEW_NONE: refused GAP */
+    int64_t started_ms, ended_ms, attempt;
+    int64_t results_ms, events_ms; /* retention: TTLs of meta and stream */
+};
+void fn_finish(struct fn *f, const struct fn_finish *r, fn_append_cb *cb, void *arg);
+/* Gives the lease back (yielded, parked, abandoned): owner cleared when epoch is ours, st set to status. */
+void fn_release(struct fn *f, const struct job_id *id, int64_t epoch, const char *status, fn_done_cb *cb, void *arg);
+
+/* Heartbeat: SET w:<incarnation> info PX ttl, and the built:{p} values of the homes asked. */
+struct fn_beat {
+    struct view incarnation, info; /* info: JSON for the fleet list */
+    int64_t ttl_ms;
+    const uint32_t *homes;
+    size_t home_count;
+};
+typedef void fn_beat_cb(void *arg, const struct err *e, const struct view *built, size_t count); /* VIEW_NONE: absent */
+void fn_beat(struct fn *f, const struct fn_beat *b, fn_beat_cb *cb, void *arg);
+void fn_unbeat(struct fn *f, struct view incarnation, fn_done_cb *cb, void *arg); /* DEL w:..., publishes its end */
+/* Is the heartbeat of an incarnation there? verdict "alive" or "gone". */
+void fn_alive(struct fn *f, struct view incarnation, fn_done_cb *cb, void *arg);
+/* Redis' boot id: run_id of INFO server. verdict = the id. */
+void fn_boot(struct fn *f, fn_done_cb *cb, void *arg);
+void fn_built_set(struct fn *f, uint32_t home, struct view boot, fn_done_cb *cb, void *arg);
+/* Rebuild: an unended job nobody is known to run (queued, parked, yielded or started by the dead): entry and job.queued if absent. */
+void fn_rebuild(struct fn *f, const struct fn_job *job, int64_t epoch_floor, const char *status, fn_done_cb *cb, void *arg);
+
+/* --- budgets (first form; all-or-nothing, server TIME) -------------------------------------------------------------- */
+struct fn_take {
+    struct view name;           /* model budget */
+    int64_t requests_per_minute, tokens_per_minute; /* 0 = no limit */
+    int64_t tokens;             /* estimate of this call */
+};
+struct fn_taken {
+    bool granted;
+    int64_t wait_ms; /* not granted: ask again after */
+};
+typedef void fn_take_cb(void *arg, const struct err *e, const struct fn_taken *t);
+void fn_take(struct fn *f, const struct fn_take *t, fn_take_cb *cb, void *arg);
+/* delta = used - estimated tokens (may be negative); refund_request gives the request back too (429). until_ms > 0 (wall): closes the budget till then. */
+void fn_settle(struct fn *f, struct view name, int64_t delta_tokens, bool refund_request, int64_t closed_for_ms, fn_done_cb *cb, void *arg);
+
+#endif

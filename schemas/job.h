@@ -1,0 +1,82 @@
+#ifndef SCHEMAS_JOB_H
+#define SCHEMAS_JOB_H
+#include "common/base/buf.h"
+#include "common/base/err.h"
+#include "common/base/id.h"
+#include "common/base/port.h"
+#include "schemas/problem.h"
+
+/* The job record: what travels through jobs.*, cont, delay.*, spill.* and dlq. Headers tell all that a decision needs; the value is read
+ * only by who runs it:
+ *   {"workflow":"onboard","version":3,"input":<raw>,"metadata":<raw>?,"webhook":"..."?,"key":"..."?,"client_key":"..."?}
+ * Headers (ASCII): v kind job-id tenant class fp workflow attempt max-attempts epoch seq step item created-ms due-ms deadline-ms pin
+ * min-build since traceparent origin redrive-of err-code err-msg. Version rule: a reader refuses v > JOB_V_MAX (poison only after
+ * that), ignores unknown headers and unknown members; a writer of v N writes nothing that a reader of N-1 needs and lacks. */
+
+enum { JOB_V = 1, TENANT_MAX = 64, WORKFLOW_NAME_MAX = 64, FP_HEX = 64 };
+
+enum job_status {
+#define STATUS(sym, name, terminal) JOB_##sym,
+#include "schemas/states.def"
+#undef STATUS
+    JOB_STATUS_COUNT
+};
+const char *job_status_name(enum job_status s);
+bool job_status_parse(struct view name, enum job_status *ret);
+bool job_status_is_terminal(enum job_status s);
+
+enum job_class { CLASS_INTERACTIVE, CLASS_BULK, CLASS_COUNT };
+const char *job_class_name(enum job_class c);
+bool job_class_parse(struct view name, enum job_class *ret);
+
+struct job_head {
+    struct job_id id;
+    char tenant[TENANT_MAX];
+    enum job_class cls;
+    char fp[FP_HEX + 1];
+    char workflow[WORKFLOW_NAME_MAX]; /* header "workflow": name@version */
+    int64_t version;
+    int64_t attempt, max_attempts; /* of records that carry them; 0 = not there */
+    int64_t epoch, seq;            /* of the writer's lease and last event, 0 for new jobs */
+    int64_t created_ms, due_ms, deadline_ms; /* wall; 0 = none */
+    int64_t since;                 /* first state[p] offset of the job, -1 unknown */
+    char pin[32], min_build[32];
+    char traceparent[64];
+    char origin[160];              /* topic/partition/offset of the first record */
+    char redrive_of[40];           /* job id this one repeats */
+    char err_code[40], err_msg[256];
+};
+
+/* Fills rec's key, headers and partition (values point into head and scratch: keep both until rec was published). topic and value are the
+ * caller's. scratch holds numbers as text. */
+struct job_scratch {
+    char text[16][24];
+    size_t used;
+};
+void job_head_write(const struct job_head *h, struct record_out *rec, struct job_scratch *scratch);
+/* ERR_INVALID: poison (text says which header). */
+MUST_CHECK enum err_code job_head_read(const struct record_in *rec, struct job_head *ret, struct err *err);
+
+/* The value. Views point into the bytes given. */
+struct job_body {
+    struct view workflow;
+    int64_t version;
+    struct view input, metadata; /* raw JSON; VIEW_NONE = absent */
+    struct view webhook, key;    /* decoded text is not needed: raw string literals */
+};
+bool job_body_put(struct buf *out, const struct job_body *b);
+MUST_CHECK enum err_code job_body_read(struct view value, struct job_body *ret, struct err *err);
+
+/* A client's request body (POST /v1/jobs), checked member by member; views into the text. Times are resolved against now.
+ * Problems: INVALID_JSON (err.where pointer), UNKNOWN_FIELD, INVALID_FIELD. */
+struct job_request {
+    char workflow[WORKFLOW_NAME_MAX];
+    int64_t version; /* 0 = newest */
+    struct view input, metadata, webhook, key;
+    enum job_class cls;
+    int64_t run_at_ms, deadline_ms; /* wall; 0 = none; beyond 12 days is INVALID_FIELD */
+};
+MUST_CHECK enum err_code job_request_read(struct view body, int64_t wall_ms, struct job_request *ret,
+                                          enum problem *ret_problem, struct err *err);
+
+#endif
