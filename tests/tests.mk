@@ -1,0 +1,44 @@
+# Tests, benches and lint. Included by the Makefile; tests/README.md is the page.
+UNIT_BINS := $(foreach t,$(UNIT_TESTS),$(BUILD)/asan/tests/unit/$(t))
+VENV      := $(BUILD)/venv
+PHASES    ?=
+SEEDS     ?= 2000
+SEED      ?=
+
+.PHONY: test test-deps unit-bins bench chaos sim
+test-deps: $(VENV)/.ready $(BUILD)/node/.ready ## install what the tests need (Debian packages, a venv, node modules)
+	@sh tests/stack/deps.sh test
+
+$(VENV)/.ready: tests/requirements.txt
+	@sh tests/stack/deps.sh test
+	/usr/bin/python3 -m venv $(VENV)
+	$(VENV)/bin/pip install -q -r tests/requirements.txt
+	@touch $@
+
+$(BUILD)/node/.ready: tests/e2e/node/package.json
+	@sh tests/stack/deps.sh test
+	@mkdir -p $(BUILD)/node
+	cp tests/e2e/node/package*.json $(BUILD)/node/
+	cd $(BUILD)/node && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+unit-bins: $(UNIT_BINS)
+
+test: test-deps ## everything: lint, units, golden, fuzz, simulation, end to end, chaos (PHASES="unit e2e" for some)
+	@$(MAKE) --no-print-directory -j2 plain asan unit-bins fuzz $(BUILD)/plain/bin/sim
+	@$(VENV)/bin/python -m tests.run $(PHASES)
+
+sim: $(BUILD)/asan/bin/sim ## one seed of the simulation, told in full: SEED=n (SEEDS=n for many)
+	@$(BUILD)/asan/bin/sim $(if $(SEED),--seed $(SEED) --trace,--seeds $(SEEDS))
+
+chaos: test-deps plain ## the chaos run alone (RUNS=1)
+	@$(VENV)/bin/python -m tests.chaos $(if $(RUNS),--runs $(RUNS))
+
+bench: test-deps plain ## the bench table, and build/bench.json
+	@$(VENV)/bin/python -m tests.bench
+
+lint: ## layers, style, formatting of JSON, static analysis
+	@$(PYTHON) tests/lint/layers.py
+	@$(PYTHON) tests/lint/style.py
+	@cppcheck --quiet --error-exitcode=1 --enable=warning,portability --inline-suppr --std=c11 -I. \
+	  --suppressions-list=tests/lint/cppcheck.txt -j2 common schemas producer consumer gateway
