@@ -65,6 +65,18 @@ static void loop_prepare(uv_prepare_t *h)
     l->armed_ms = next;
 }
 
+static void loop_run_hooks(struct loop *l)
+{
+    size_t kept = 0;
+    l->is_in_hooks = true;
+    for (size_t i = 0; i < l->hook_count; i++)
+        if (l->hooks[i].fn) l->hooks[i].fn(l->hooks[i].arg);
+    l->is_in_hooks = false;
+    for (size_t i = 0; i < l->hook_count; i++)
+        if (l->hooks[i].fn) l->hooks[kept++] = l->hooks[i]; /* without those removed meanwhile */
+    l->hook_count = kept;
+}
+
 static void loop_check(uv_check_t *h)
 {
     struct loop *l = h->data;
@@ -75,11 +87,7 @@ static void loop_check(uv_check_t *h)
     l->is_kicked = false;
     l->is_fresh = true;
     if (timerq_run(l->timers, l->clock.mono_ms, LOOP_TIMERS_TURN_MAX) > 0) has_worked = true;
-    if (has_worked) {
-        l->is_in_hooks = true;
-        for (size_t i = 0; i < l->hook_count; i++) l->hooks[i].fn(l->hooks[i].arg);
-        l->is_in_hooks = false;
-    }
+    if (has_worked) loop_run_hooks(l);
     l->has_worked = false;
     l->is_fresh = false;
 }
@@ -254,13 +262,8 @@ void loop_watch_free(struct loop_watch *w)
 
 void loop_after_turn(struct loop *l, void (*fn)(void *arg), void *arg)
 {
-    assert(l->hook_count < LOOP_HOOKS_MAX);
+    assert(fn && l->hook_count < LOOP_HOOKS_MAX);
     l->hooks[l->hook_count++] = (struct loop_hook){.fn = fn, .arg = arg};
-}
-
-static void loop_no_hook(void *arg)
-{
-    (void)arg;
 }
 
 void loop_after_turn_remove(struct loop *l, void (*fn)(void *arg), void *arg)
@@ -269,7 +272,7 @@ void loop_after_turn_remove(struct loop *l, void (*fn)(void *arg), void *arg)
     while (i < l->hook_count && (l->hooks[i].fn != fn || l->hooks[i].arg != arg)) i++;
     if (i == l->hook_count) return;
     if (l->is_in_hooks) { /* do not move what is being walked */
-        l->hooks[i] = (struct loop_hook){.fn = loop_no_hook};
+        l->hooks[i].fn = NULL;
         return;
     }
     memmove(&l->hooks[i], &l->hooks[i + 1], (l->hook_count - i - 1) * sizeof l->hooks[0]);
