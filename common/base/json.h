@@ -10,16 +10,18 @@ struct json_t;
  * travels as its raw bytes, and only a copy is parsed to decide by. The scanner below finds members in validated bytes. */
 struct json_limits {
     size_t bytes_max;
-    unsigned depth_max;
-    size_t nodes_max; /* values in all */
+    unsigned depth_max; /* containers inside one another, 0 = scalars only; above JSON_DEPTH_MAX counts as that */
+    size_t nodes_max;   /* values in all: containers too, keys not */
 };
+enum { JSON_DEPTH_MAX = 256 };
 
 /* Checks the whole text by one pass of our own scanner (depth, duplicate keys, lone surrogates, NUL, UTF-8, trailing
  * bytes, numbers; integers beyond 64 bits are kept as reals) and then parses it. err->where is the JSON pointer of the
- * fault, "" = root. The tree is the caller's (json_decref). */
+ * fault, "" = root, cut when long. The tree is the caller's (json_decref). ERR_INVALID (also a number
+ * beyond a double), ERR_TOO_LARGE (a limit), ERR_NOMEM. */
 MUST_CHECK enum err_code json_load(struct view text, const struct json_limits *limits, struct json_t **ret,
                                    struct err *err);
-/* The check alone. */
+/* The check alone. No allocation for objects of up to 16 keys whose nesting holds up to 64 keys at a time. */
 MUST_CHECK enum err_code json_check(struct view text, const struct json_limits *limits, struct err *err);
 
 /* Over text that json_check accepted: the raw bytes of one member of an object, of one element of an array.
@@ -41,11 +43,12 @@ const char *json_str(const struct json_t *object, const char *key, const char *f
 int64_t json_int(const struct json_t *object, const char *key, int64_t fallback);
 bool json_bool(const struct json_t *object, const char *key, bool fallback);
 
-/* Writer: commas and quotes by itself. The depth ceiling is 32; a misuse trips an assert. */
+/* Writer: commas and quotes by itself. The depth ceiling is 31; a misuse trips an assert. */
 struct jw {
     struct buf *out;
     unsigned depth;
-    uint32_t started; /* bit per depth: a value was written */
+    uint32_t started;   /* bit per depth: a value was written */
+    uint32_t in_object; /* bit per depth: keys are due */
     bool after_key;
 };
 
@@ -56,10 +59,10 @@ void jw_end_object(struct jw *w);
 void jw_end_array(struct jw *w);
 void jw_key(struct jw *w, const char *key);
 void jw_key_view(struct jw *w, struct view key);
-void jw_str(struct jw *w, struct view text); /* invalid UTF-8 becomes U+FFFD; VIEW_NONE writes null */
+void jw_str(struct jw *w, struct view text); /* invalid UTF-8 and NUL become U+FFFD; VIEW_NONE writes null */
 void jw_cstr(struct jw *w, const char *text);
 void jw_int(struct jw *w, int64_t n);
-void jw_real(struct jw *w, double x);
+void jw_real(struct jw *w, double x); /* shortest that reads back the same; NaN and infinities write null */
 void jw_bool(struct jw *w, bool b);
 void jw_null(struct jw *w);
 void jw_raw(struct jw *w, struct view json); /* trusted JSON bytes; VIEW_NONE writes null */

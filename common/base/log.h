@@ -3,10 +3,12 @@
 #include "common/base/buf.h"
 #include "common/base/clock.h"
 
-/* JSON lines: {"ts","level","job"?,"tenant"?,"event",...}. One writer a process, made in main and handed down. Lines go
- * to a sink (io writes them to stderr); a line is at most 4 KB, the rest is cut. Repeats of one event beyond
- * log_burst a second are counted and told once ("suppressed"). Never holds prompts, inputs or keys. */
+/* JSON lines: {"ts","level","program","job"?,"event",...}. One writer a process, made in main and handed down. Lines go
+ * to a sink (io writes them to stderr); a string is cut at 1 KB and a line at 4 KB, marked "cut":true. Warnings and
+ * errors of one event beyond LOG_BURST a second are counted and told once ("suppressed" of count); debug and info lines
+ * always pass, so a line that must not be missing (job_done, job_failed) is info. Never holds prompts, inputs or keys. */
 struct log;
+enum { LOG_BURST = 20 };
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 typedef void log_sink_fn(void *arg, struct view line); /* with its LF */
 
@@ -23,6 +25,7 @@ struct log_field {
 #define LOG_N(k, n) {.key = (k), .kind = LOG_INT, .num = (int64_t)(n)}
 #define LOG_R(k, x) {.key = (k), .kind = LOG_REAL, .real = (x)}
 
+/* program, clock and arg are borrowed; NULL: no memory. A NULL log swallows everything. */
 struct log *log_new(const char *program, enum log_level floor, const struct clock *clock, log_sink_fn *sink, void *arg);
 void log_free(struct log *l);
 void log_put(struct log *l, enum log_level level, struct view job, const char *event, const struct log_field *fields,

@@ -20,10 +20,11 @@ struct metric_spec {
     size_t series_max;         /* 0 = 64 */
 };
 
+/* Every call takes the NULL that a failed one gave (and then does nothing), so wiring needs no checks. */
 struct metrics *metrics_new(void);
 void metrics_free(struct metrics *m);
 struct metric *metrics_family(struct metrics *m, const struct metric_spec *spec); /* spec is borrowed for ever */
-/* values: as many as the family has labels; NULL for none. Never NULL ("other" past the ceiling). */
+/* values: as many as the family has labels; NULL for none. Never NULL of a family ("other" past the ceiling). */
 struct metric_series *metric_series(struct metric *f, const char *const *values);
 void metric_add(struct metric_series *s, double n);
 void metric_set(struct metric_series *s, double x);
