@@ -19,6 +19,8 @@ struct task_options {
     const struct workflow *workflow;
     const struct job_head *head;
     struct view input;    /* raw JSON; parsed here */
+    int64_t starts;       /* `started` records in the log, ours included (>= 1): a step's attempts go on above those of earlier
+                             starts, attempt = (starts - 1) * retry.max_attempts + n, so that older deltas are void */
     size_t step_output_max, job_output_max;
 };
 MUST_CHECK enum err_code task_new(const struct task_options *o, struct task **ret, struct err *err);
@@ -32,6 +34,7 @@ struct task_usage {
 };
 enum task_fault { /* reference/protocols.md 3.5 */
     TASK_FAULT_THROTTLE,  /* wait; burns no attempt */
+    TASK_FAULT_OUTAGE,    /* the provider is away (no connection, 503, 529): back-off; burns no attempt */
     TASK_FAULT_OVERLOAD,  /* back-off; an attempt */
     TASK_FAULT_EXHAUSTED, /* money or quota: wait long; burns no attempt */
     TASK_FAULT_FATAL,     /* the request itself */
@@ -79,6 +82,7 @@ struct task_effect {
     struct view members;
     struct task_usage usage;
     enum job_status status;
+    bool dead_letter;       /* TASK_END: retries are exhausted, the job goes to the DLQ too */
     int64_t when_ms;
 };
 /* Pops the next effect; views are valid until the next call on t. False: none. */
