@@ -19,9 +19,13 @@ struct redis_options {
 };
 
 struct redis_conn *redis_conn_new(struct loop *l, struct log *log, const struct redis_options *o, struct err *err);
+/* Answers all that wait ERR_CLOSED (here, synchronously). Safe inside any callback of the connection. */
 void redis_conn_free(struct redis_conn *c);
 struct redis_port redis_conn_port(struct redis_conn *c);
-/* The same kind of connection in subscriber mode. */
+/* The same kind of connection in subscriber mode: to be asked for before the loop runs; then redis_conn_port must not be used. One
+ * subscribe per channel until its unsubscribe (counting users is the caller's). on_ready with an error (not connected, lost before the
+ * confirmation) leaves the channel wanted: it is subscribed on reconnect, and on_reset tells. on_reset also comes after the
+ * first connect when channels were waiting for it. self NULL: no memory. */
 struct redis_sub_port redis_conn_sub_port(struct redis_conn *c);
 
 #endif
