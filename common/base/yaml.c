@@ -340,13 +340,13 @@ enum err_code yaml_parse(struct view text, const char *name, struct yaml_doc **r
     for (unsigned i = 0; i < YAML_DEPTH_MAX; i++) free(b.frames[i].key);
 out:
     if (code)
-        yaml_free(b.doc);
+        yaml_doc_free(b.doc);
     else
         *ret = b.doc;
     return code;
 }
 
-void yaml_free(struct yaml_doc *doc)
+void yaml_doc_free(struct yaml_doc *doc)
 {
     if (!doc) return;
     json_decref(doc->root);

@@ -10,7 +10,7 @@ struct yaml_doc;
 
 /* name is what errors call the file. err->where is "name:line". */
 MUST_CHECK enum err_code yaml_parse(struct view text, const char *name, struct yaml_doc **ret, struct err *err);
-void yaml_free(struct yaml_doc *doc);
+void yaml_doc_free(struct yaml_doc *doc); /* not yaml_free: libyaml has a function of that name and would call ours */
 struct json_t *yaml_root(const struct yaml_doc *doc); /* borrowed */
 /* Line (1-based) of the node at a JSON pointer ("" = root), of its nearest known ancestor otherwise. */
 unsigned yaml_line(const struct yaml_doc *doc, const char *pointer);
