@@ -1,17 +1,24 @@
 #ifndef SCHEMAS_CONFIG_H
 #define SCHEMAS_CONFIG_H
-#include "common/base/err.h"
 #include "common/base/buf.h"
+#include "common/base/err.h"
 #include "common/base/view.h"
 
-/* One sluice.yaml for every process. schemas/config.def is the table of scalar keys (name, type with unit, default,
- * range, reloadable, help): the parser, SLUICE_* overrides, flags, --print-config, docs and the chart all come from it. Tenants, providers,
- * models are lists and maps, parsed in config_lists.c. Unknown keys are errors with file:line and the nearest known key. */
+/* One sluice.yaml for every process. schemas/config.def is the table of scalar keys (name, type
+ * with unit, default, range, reloadable, help): the parser, SLUICE_* overrides, flags,
+ * --print-config, docs and the chart all come from it. Tenants, providers, models are lists and
+ * maps, parsed in config_lists.c. Unknown keys are errors with file:line and the nearest known key.
+ */
 
 enum { CONFIG_NAME_MAX = 64 };
 
-struct config_setting { /* kafka.security.* and the like, passed through by name */
+/* kafka.security: the client's own dotted names. A secret is written as <name>_env: VARIABLE or
+ * <name>_file: PATH; value then holds what was found there, and source says where it came from
+ * (what config_print shows). */
+struct config_setting {
     char *name, *value;
+    char *source; /* NULL: value stood in the file itself */
+    bool is_file; /* source is a file, else a variable */
 };
 
 struct config_kafka {
@@ -37,13 +44,20 @@ struct config_tenant {
     int64_t weight, max_queued;
 };
 
-enum provider_kind { PROVIDER_OPENAI, PROVIDER_AZURE, PROVIDER_ANTHROPIC, PROVIDER_GEMINI, PROVIDER_VLLM };
+enum provider_kind {
+    PROVIDER_OPENAI,
+    PROVIDER_AZURE,
+    PROVIDER_ANTHROPIC,
+    PROVIDER_GEMINI,
+    PROVIDER_VLLM
+};
 
 struct config_provider {
     char name[CONFIG_NAME_MAX];
     enum provider_kind kind;
     char *base_url;
-    char *api_key_env, *api_key_file; /* where the secret comes from; the secret itself is not in here */
+    char *api_key_env,
+        *api_key_file; /* where the secret comes from; the secret itself is not in here */
 };
 
 struct config_route {
@@ -52,7 +66,8 @@ struct config_route {
 };
 
 struct config_budget { /* 0 = no limit */
-    int64_t requests_per_minute, input_tokens_per_minute, output_tokens_per_minute, tokens_per_minute;
+    int64_t requests_per_minute, input_tokens_per_minute, output_tokens_per_minute,
+        tokens_per_minute;
     int64_t requests_per_day, concurrency;
 };
 
@@ -96,11 +111,27 @@ struct config {
     char *workflows_dir; /* absolute after loading: relative to the config file */
 };
 
-/* path NULL: SLUICE_CONFIG, else built-in defaults. env: environ-shaped, may be NULL. flags: "--gateway.listen=..." as
- * given, already stripped of what main handles itself. Every error found is written to errors (one line each: file:line: what; how to fix). */
-MUST_CHECK enum err_code config_load(const char *path, char *const *env, char *const *flags, size_t flag_count,
-                                     struct config **ret, struct buf *errors, struct err *err);
+/* path NULL: SLUICE_CONFIG, else built-in defaults. env: environ-shaped, may be NULL. flags:
+ * "--gateway.listen=..." as given, already stripped of what main handles itself. Every error found
+ * is written to errors (one line each: file:line: what; how to fix). */
+MUST_CHECK enum err_code config_load(const char *path, char *const *env, char *const *flags,
+                                     size_t flag_count, struct config **ret, struct buf *errors,
+                                     struct err *err);
 void config_free(struct config *c);
+/* The same without I/O. text VIEW_NONE: no file. dir: absolute folder of the file, paths in it are
+ * relative to this; cwd: for the others. Settings of the kind <name>_file are left with value NULL.
+ */
+struct config_input {
+    struct view text;
+    const char *name; /* the file in errors */
+    const char *dir, *cwd;
+    const char *worker_name; /* default of consumer.name */
+    char *const *env;
+    char *const *flags;
+    size_t flag_count;
+};
+MUST_CHECK enum err_code config_build(const struct config_input *in, struct config **ret,
+                                      struct buf *errors, struct err *err);
 /* The effective values as YAML, secrets masked. */
 bool config_print(const struct config *c, struct buf *out);
 /* The keys as a Markdown table (docs) or as --help text. */
