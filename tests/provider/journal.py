@@ -1,0 +1,68 @@
+"""The record of every call: what tests judge the fleet by.
+
+Two JSON lines a call go to the file, one when it begins and one when it ends, each in one write: what was begun and never
+ended shows where this process itself was killed. The last KEEP calls are also held in memory for GET /__sim/journal.
+"""
+
+import json
+import os
+from collections import OrderedDict
+
+KEEP = 50_000
+TAIL_BYTES = 1 << 20
+
+
+class Journal:
+    def __init__(self, path=None):
+        """path: appended to (numbers go on from its last line), or None for memory alone."""
+        self._fd = None
+        self.last = 0
+        self._calls = OrderedDict()
+        if path:
+            self.last = _last_number(path)
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+
+    def _write(self, entry):
+        if self._fd is not None:
+            os.write(self._fd, json.dumps(entry, separators=(",", ":")).encode() + b"\n")
+
+    def begin(self, entry):
+        """Note a call that begins: gives it its number n and the fields of its end, still empty."""
+        self.last += 1
+        entry["n"] = self.last
+        self._write({"event": "begin", **entry})
+        entry.update({"t_first_ms": None, "t_end_ms": None, "status": None, "outcome": None, "fault": None,
+                      "output_tokens": None, "tokens_sent": 0})
+        self._calls[self.last] = entry
+        if len(self._calls) > KEEP:
+            self._calls.popitem(last=False)
+
+    def end(self, entry):
+        """Note that it ended; its fields were set by the caller."""
+        self._write({"event": "end", **entry})
+
+    def since(self, number, limit=10_000):
+        """The calls after number as they stand now, oldest first; those under way have outcome null."""
+        return [entry for n, entry in self._calls.items() if n > number][:limit]
+
+    def reset(self):
+        """Forget the calls; numbers go on, and the file gets a mark."""
+        self._calls.clear()
+        self._write({"event": "reset", "n": self.last})
+
+
+def _last_number(path):
+    """The highest n in the end of the file; 0 when there is none."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.path.getsize(path) - TAIL_BYTES))
+            lines = file.read().splitlines()
+    except OSError:
+        return 0
+    highest = 0
+    for line in lines:
+        try:
+            highest = max(highest, json.loads(line)["n"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return highest

@@ -1,0 +1,5 @@
+"""The one exception of this package: its text is what the user reads."""
+
+
+class StackError(Exception):
+    pass
