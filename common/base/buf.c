@@ -99,16 +99,17 @@ bool buf_put_i64(struct buf *b, int64_t n)
 
 bool buf_printf(struct buf *b, const char *fmt, ...)
 {
-    if (!buf_reserve(b, 1)) return false;
+    if (b->failed) return false;
     va_list ap;
+    size_t room = b->cap - b->len;
     va_start(ap, fmt);
-    int n = vsnprintf(b->data + b->len, b->cap - b->len, fmt, ap);
+    int n = vsnprintf(room ? b->data + b->len : NULL, room, fmt, ap);
     va_end(ap);
     if (n < 0) {
         b->failed = true;
         return false;
     }
-    if ((size_t)n < b->cap - b->len) {
+    if ((size_t)n < room) {
         b->len += (size_t)n;
         return true;
     }
