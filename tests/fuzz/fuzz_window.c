@@ -19,8 +19,8 @@ static void fuzz_life(const uint8_t *data, size_t size)
     (void)window_restore(w, -1, VIEW_NONE, 0);
     for (size_t i = 0; i < size && next < FUZZ_OFFSETS; i++) {
         if (data[i] < 128) {
+            if (next + data[i] % 3 >= FUZZ_OFFSETS) break;
             next += data[i] % 3;
-            if (next >= FUZZ_OFFSETS) break;
             open[next] = window_add(w, next);
             next++;
         } else if (next > 0) {
