@@ -8,12 +8,17 @@
 
 /* The job record: what travels through jobs.*, cont, delay.*, spill.* and dlq. Headers tell all that a decision needs; the value is read
  * only by who runs it:
- *   {"workflow":"onboard","version":3,"input":<raw>,"metadata":<raw>?,"webhook":"..."?,"key":"..."?,"client_key":"..."?}
+ *   {"workflow":"onboard","version":3,"input":<raw>,"metadata":<raw>?,"webhook":"..."?,"key":"..."?}
  * Headers (ASCII): v kind job-id tenant class fp workflow attempt max-attempts epoch seq step item created-ms due-ms deadline-ms pin
- * min-build since traceparent origin redrive-of err-code err-msg. Version rule: a reader refuses v > JOB_V_MAX (poison only after
- * that), ignores unknown headers and unknown members; a writer of v N writes nothing that a reader of N-1 needs and lacks. */
+ * min-build since traceparent origin redrive-of err-code err-msg. Version rule: a reader refuses v > JOB_V_MAX before it looks at anything
+ * else (ERR_CONFLICT: a newer worker can read it, so it is not poison), ignores unknown headers and unknown members; a writer of v N leaves
+ * out nothing that a reader of N-1 needs. Absent headers: number 0, since -1, text "", class interactive. */
 
-enum { JOB_V = 1, TENANT_MAX = 64, WORKFLOW_NAME_MAX = 64, FP_HEX = 64 };
+enum { JOB_V = 1, JOB_V_MAX = 1, TENANT_MAX = 64, WORKFLOW_NAME_MAX = 64, FP_HEX = 64 };
+
+/* Ceilings of what a client sends and a record's value holds. */
+enum { JOB_BYTES_MAX = 1 << 20, JOB_METADATA_MAX = 16 << 10, JOB_KEY_MAX = 256, JOB_WEBHOOK_MAX = 2048 };
+#define JOB_HORIZON_MS ((int64_t)12 * 24 * 3600 * 1000) /* run_at, deadlines and waits beyond it are refused */
 
 enum job_status {
 #define STATUS(sym, name, terminal) JOB_##sym,
@@ -48,31 +53,40 @@ struct job_head {
 };
 
 /* Fills rec's key, headers and partition (values point into head and scratch: keep both until rec was published). topic and value are the
- * caller's. scratch holds numbers as text. */
+ * caller's; more headers may be put behind with record_put. scratch holds numbers as text and needs no initialisation. */
 struct job_scratch {
     char text[16][24];
     size_t used;
+    char workflow[WORKFLOW_NAME_MAX + 24];
 };
 void job_head_write(const struct job_head *h, struct record_out *rec, struct job_scratch *scratch);
-/* ERR_INVALID: poison (text says which header). */
+/* Adds one header; an empty or absent value adds nothing. */
+void record_put(struct record_out *rec, const char *name, struct view value);
+/* ERR_INVALID: poison (text says which header). ERR_CONFLICT: of a newer version. err-msg is made printable; every other text must be. */
 MUST_CHECK enum err_code job_head_read(const struct record_in *rec, struct job_head *ret, struct err *err);
+/* [A-Za-z0-9][A-Za-z0-9._-]*, shorter than WORKFLOW_NAME_MAX. */
+bool job_workflow_name_ok(struct view name);
 
 /* The value. Views point into the bytes given. */
 struct job_body {
-    struct view workflow;
+    struct view workflow;        /* the bare name */
     int64_t version;
-    struct view input, metadata; /* raw JSON; VIEW_NONE = absent */
-    struct view webhook, key;    /* decoded text is not needed: raw string literals */
+    struct view input, metadata; /* raw JSON; metadata VIEW_NONE = absent */
+    struct view webhook, key;    /* raw string literals with their quotes; VIEW_NONE = absent */
 };
+/* False: out is full. */
 bool job_body_put(struct buf *out, const struct job_body *b);
+/* ERR_INVALID: poison. The whole text is checked, so json_raw_* may be used on every view. */
 MUST_CHECK enum err_code job_body_read(struct view value, struct job_body *ret, struct err *err);
 
 /* A client's request body (POST /v1/jobs), checked member by member; views into the text. Times are resolved against now.
- * Problems: INVALID_JSON (err.where pointer), UNKNOWN_FIELD, INVALID_FIELD. */
+ * Problems: INVALID_JSON (err.where pointer), TOO_LARGE (over JOB_BYTES_MAX), UNKNOWN_FIELD, INVALID_FIELD; each with the JSON pointer in
+ * err.where. workflow and input are required. err never holds a value of the body. */
 struct job_request {
     char workflow[WORKFLOW_NAME_MAX];
     int64_t version; /* 0 = newest */
-    struct view input, metadata, webhook, key;
+    struct view input, metadata; /* raw JSON; metadata VIEW_NONE = absent */
+    struct view webhook, key;    /* raw string literals with their quotes (json_raw_string); VIEW_NONE = absent */
     enum job_class cls;
     int64_t run_at_ms, deadline_ms; /* wall; 0 = none; beyond 12 days is INVALID_FIELD */
 };

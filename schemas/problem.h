@@ -12,7 +12,7 @@ enum problem {
 };
 
 const char *problem_code(enum problem p);
-int problem_status(enum problem p);
+int problem_status(enum problem p); /* HTTP; 0: of jobs and steps */
 const char *problem_title(enum problem p);
 bool problem_parse(struct view code, enum problem *ret);
 
@@ -24,7 +24,8 @@ struct problem_body {
     const char *job_id;   /* or NULL */
     const char *instance; /* the path or NULL */
 };
-/* {"type","title","status","detail","instance","code","pointer","job_id","error":{message,type,param,code}} */
+/* {"type","title","status"?,"detail","instance"?,"code","pointer"?,"job_id"?,"error":{message,type,param,code}}; type is urn:sluice:problem:<code>.
+ * A NULL detail gives the title. */
 bool problem_put(struct buf *out, const struct problem_body *p);
 
 #endif

@@ -37,6 +37,7 @@ struct state_scratch {
     char item[24];
 };
 void state_record_write(const struct state_record *s, struct record_out *rec, struct state_scratch *scratch);
+/* As job_head_read; and kind, step, item and the headers each kind needs (epoch: all but cancel and signal; seq: terminals) must be right. */
 MUST_CHECK enum err_code state_record_read(const struct record_in *rec, struct state_record *ret, struct err *err);
 
 #endif
