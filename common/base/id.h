@@ -19,8 +19,10 @@ struct id_space {
     uint32_t lanes;      /* k, 1 .. partitions */
 };
 
-/* p = hash(tenant, lane) mod partitions, lane = hash(seed bytes) mod k. */
+/* p = (hash(tenant) + lane) mod partitions, lane = hash(seed bytes) mod k: a tenant touches exactly k homes. The seed is
+ * the idempotency key, or the id itself. */
 uint32_t id_home(struct id_space space, struct view tenant, struct view seed);
+/* wall_ms: 0 .. 2^48-1. */
 struct job_id id_new_v7(struct id_space space, struct view tenant, int64_t wall_ms, struct rng *rng);
 struct job_id id_new_v8(struct id_space space, struct view tenant, struct view key);
 /* v8 of (old id, from_step) in a given home: retry and redrive. */
