@@ -245,6 +245,14 @@ static const char *config_scalar_text(const struct config_entry *e, const json_t
     return scratch;
 }
 
+static const char *config_scalar_hint(const struct config_entry *e, const json_t *value)
+{
+    if (json_is_null(value)) return "; it has no value here";
+    bool is_duration = e->type == CONFIG_DURATION;
+    if (json_is_number(value) && is_duration) return "; a number needs its unit (ms s m h d)";
+    return json_is_real(value) && e->type < CONFIG_LIST ? "; put it in quotes" : "";
+}
+
 static void config_read_scalar(struct config_ctx *x, const struct config_entry *e,
                                const json_t *value, const struct config_at *at)
 {
@@ -261,11 +269,7 @@ static void config_read_scalar(struct config_ctx *x, const struct config_entry *
     }
     struct buf want;
     buf_init(&want, 512);
-    const char *hint = json_is_null(value) ? "; it has no value here"
-                       : json_is_number(value) && e->type == CONFIG_DURATION
-                           ? "; a number needs its unit (ms s m h d)"
-                       : json_is_object(value) || json_is_array(value) ? ""
-                                                                       : "; put it in quotes";
+    const char *hint = config_scalar_hint(e, value);
     if (config_put_type(&want, e))
         config_complain(x, at, "must be %.*s%s", (int)want.len, want.data, hint);
     buf_fini(&want);

@@ -97,6 +97,15 @@ static const char *config_secret_hint(const char *key)
                      : NULL;
 }
 
+static const char *config_field_names(const struct config_map_row *row, char *ret, size_t size)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < row->count && used < size; i++)
+        used +=
+            (size_t)snprintf(ret + used, size - used, "%s%s", i ? ", " : "", row->fields[i].name);
+    return ret;
+}
+
 static void config_unknown_field(struct config_ctx *x, enum config_map m, const char *key,
                                  const struct config_at *at)
 {
@@ -106,20 +115,22 @@ static void config_unknown_field(struct config_ctx *x, enum config_map m, const 
     suggest_init(&s, view_of(key));
     for (size_t i = 0; i < row->count; i++) suggest_offer(&s, view_of(row->fields[i].name));
     const char *hint = config_secret_hint(key);
+    char names[256];
     if (hint)
         config_complain(x, &here, "%s", hint);
     else if (s.best.ptr)
         config_complain(x, &here, "unknown key; did you mean %.*s?", (int)s.best.len, s.best.ptr);
     else
-        config_complain(x, &here, "unknown key of %s", row->name);
+        config_complain(x, &here, "unknown key; known are %s",
+                        config_field_names(row, names, sizeof names));
 }
 
-/* True when value is a map with no unknown and every required key. */
+/* True when value is a map; its unknown and missing keys were told then, and what is there can be
+ * read. */
 static bool config_check_map(struct config_ctx *x, enum config_map m, json_t *value,
                              const struct config_at *at)
 {
     const struct config_map_row *row = &config_map_rows[m];
-    size_t before = x->error_count;
     const char *key;
     json_t *member;
     if (!json_is_object(value)) {
@@ -135,7 +146,7 @@ static bool config_check_map(struct config_ctx *x, enum config_map m, json_t *va
     for (size_t i = 0; i < row->count; i++)
         if (!row->fields[i].fallback && !json_object_get(value, row->fields[i].name))
             config_complain(x, at, "%s is missing (%s)", row->fields[i].name, row->fields[i].type);
-    return x->error_count == before;
+    return true;
 }
 
 static size_t config_check_list(struct config_ctx *x, const json_t *list, size_t max,
@@ -267,6 +278,7 @@ static void config_read_key(struct config_ctx *x, json_t *map, const struct conf
     const json_t *list = json_object_get(map, "scopes");
     const char *text = json_string_value(json_object_get(map, "sha256"));
     ret->scopes = list ? config_read_scopes(x, list, &scopes) : SCOPE_SUBMIT | SCOPE_READ;
+    if (!json_object_get(map, "sha256")) return;
     if (!text || !config_parse_hash(text, ret->sha256)) {
         config_complain(x, &here,
                         "must be 64 lower-case hex digits, the SHA-256 of the bare key (`sluice "
@@ -303,6 +315,7 @@ static void config_read_tenant(struct config_ctx *x, json_t *map, const struct c
     config_read_int(x, map, at, "weight", (int64_t[2]){1, 1000}, &t->weight);
     config_read_int(x, map, at, "max_queued", (int64_t[2]){1, 1000000000}, &t->max_queued);
     const char *id = json_string_value(json_object_get(map, "id"));
+    if (!json_object_get(map, "id")) return;
     if (!id || !config_is_name(id, true))
         config_complain(x, &here, "must be 1 to 63 of the characters a-z 0-9 _ -");
     else if (map_get(seen, view_of(id)))
@@ -417,7 +430,9 @@ void config_read_providers(struct config_ctx *x, const struct json_t *map,
             config_copy(name, p->name, sizeof p->name);
         else
             config_complain(x, &here, "a name is 1 to 63 of the characters A-Z a-z 0-9 . _ -");
-        if (!config_check_map(x, CONFIG_MAP_PROVIDER, value, &here)) continue;
+        if (!config_check_map(x, CONFIG_MAP_PROVIDER, value, &here) ||
+            !json_object_get(value, "kind"))
+            continue;
         if (!config_parse_kind(json_string_value(json_object_get(value, "kind")), &p->kind)) {
             config_complain(x, &kind, "must be openai, azure, anthropic, gemini or vllm");
             continue;
@@ -472,7 +487,8 @@ static void config_read_model(struct config_ctx *x, json_t *map, const struct co
     struct config_at route = config_at_key(at, "route"), budget = config_at_key(at, "budget"),
                      price = config_at_key(at, "price");
     json_t *prices = json_object_get(map, "price");
-    config_read_routes(x, json_object_get(map, "route"), &route, m);
+    json_t *routes = json_object_get(map, "route");
+    if (routes) config_read_routes(x, routes, &route, m);
     config_read_budget(x, json_object_get(map, "budget"), &budget, &m->budget);
     if (!prices || !config_check_map(x, CONFIG_MAP_PRICE, prices, &price)) return;
     config_read_price(x, prices, &price, "input_per_million", &m->input_per_million);
