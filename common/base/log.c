@@ -82,7 +82,6 @@ static void log_write(struct log *l, enum log_level level, struct view job, cons
     struct jw w;
     bool cut = false;
     buf_reset(out);
-    out->max = LOG_LINE_MAX - LOG_TAIL;
     jw_init(&w, out);
     jw_object(&w);
     jw_ktime(&w, "ts", l->clock->wall_ms);
@@ -95,13 +94,12 @@ static void log_write(struct log *l, enum log_level level, struct view job, cons
         size_t len = out->len;
         cut = cut || (fields[i].kind == LOG_STR && fields[i].str.len > LOG_VALUE_MAX);
         log_value(&w, &fields[i]);
-        if (!out->failed) continue;
+        if (!out->failed && out->len <= LOG_LINE_MAX - LOG_TAIL) continue;
         w = before;
         out->len = len;
         out->failed = false;
         cut = true;
     }
-    out->max = LOG_LINE_MAX;
     if (cut) jw_kbool(&w, "cut", true);
     jw_end_object(&w);
     buf_put_char(out, '\n');
