@@ -146,14 +146,15 @@ def check_document(document):
     for name in document:
         if name not in TOP:
             raise BadSetting(f"unknown section {name}; sections are {' '.join(TOP)}")
-    models, limits = document.get("models") or {}, document.get("limits") or []
+    document = {name: value for name, value in document.items() if value is not None}
+    models, limits = document.get("models", {}), document.get("limits", [])
     if not isinstance(models, dict) or not isinstance(limits, list):
         raise BadSetting("models must be an object, limits a list")
-    refuse = {"refuse_next": document.get("refuse_next") or 0, "refuse_ms": document.get("refuse_ms") or 0}
+    refuse = {"refuse_next": document.get("refuse_next", 0), "refuse_ms": document.get("refuse_ms", 0)}
     for name, value in refuse.items():
         if not _number(0, 10 ** 9)(value):
             raise BadSetting(f"{name} cannot be {json.dumps(value)}")
-    return {"default": check_settings(document.get("default") or {}, "default"),
+    return {"default": check_settings(document.get("default", {}), "default"),
             "models": {name: check_settings(values, name) for name, values in models.items()},
             "limits": [_check_rule(rule) for rule in limits],
             "keys": _names(document, "keys"), "known_models": _names(document, "known_models"), **refuse}

@@ -26,7 +26,6 @@ REAL_URL = "https://api.openai.com/v1"
 REAL_BUDGET = {"requests_per_minute": 500, "input_tokens_per_minute": 200000,
                "output_tokens_per_minute": 50000, "concurrency": 64}
 WHOLE = ("providers", "models")  # maps whose values are taken whole
-PATHS = (("workflows", "dir"), ("gateway", "token_key_file"))  # relative to the file they stand in
 ALL_SCOPES = ["submit", "read", "admin"]
 
 _INT = re.compile(r"[-+]?[0-9]{1,18}\Z")
@@ -169,12 +168,21 @@ def _lay(base, over):
     return result
 
 
+def _anchor(value, folder):
+    for key, inner in value.items():
+        if isinstance(inner, dict):
+            _anchor(inner, folder)
+        elif key.endswith("_file") and isinstance(inner, str) and inner:
+            value[key] = os.path.normpath(os.path.join(folder, inner))
+
+
 def _anchor_paths(config, path):
+    """Paths in a config are relative to its file: make them absolute, since the result lies elsewhere."""
     folder = os.path.dirname(os.path.abspath(path))
-    for section, key in PATHS:
-        value = (config.get(section) or {}).get(key)
-        if isinstance(value, str):
-            config[section][key] = os.path.normpath(os.path.join(folder, value))
+    _anchor(config, folder)
+    workflows = config.get("workflows")
+    if isinstance(workflows, dict) and isinstance(workflows.get("dir"), str):
+        workflows["dir"] = os.path.normpath(os.path.join(folder, workflows["dir"]))
     return config
 
 
@@ -199,6 +207,8 @@ def _is_ours_to_fill(entry, environ):
     if not isinstance(entry, dict) or entry.get("kind", "openai") != "openai":
         return False
     url = str(entry.get("base_url") or "")
+    if url and entry.get("api_key_file"):
+        return False
     return not url or (url.startswith("https://api.openai.com") and
                        not environ.get(str(entry.get("api_key_env") or REAL_KEY_ENV)))
 
@@ -213,7 +223,8 @@ def fill_providers(config, sim_url, environ):
             continue
         address = ({"base_url": REAL_URL, "api_key_env": REAL_KEY_ENV} if real
                    else {"base_url": f"{sim_url}/v1", "api_key_env": SIM_KEY_ENV})
-        config["providers"][name] = {**entry, "kind": "openai", **address}
+        rest = {key: value for key, value in entry.items() if key != "api_key_file"}
+        config["providers"][name] = {**rest, "kind": "openai", **address}
     if real:
         for name, entry in (config.get("models") or {}).items():
             if name not in given and isinstance(entry, dict):

@@ -206,4 +206,5 @@ class Consumer(Binary):
         self.grace_s = drain_s + 5
 
     def extra_env(self):
-        return {"SLUICE_CONSUMER_ADMIN": f"127.0.0.1:{self.site.ports.get(self.name + '-admin')}"}
+        return {"SLUICE_CONSUMER_NAME": self.name,
+                "SLUICE_CONSUMER_ADMIN": f"127.0.0.1:{self.site.ports.get(self.name + '-admin')}"}
