@@ -62,7 +62,7 @@ void jw_key_view(struct jw *w, struct view key);
 void jw_str(struct jw *w, struct view text); /* invalid UTF-8 and NUL become U+FFFD; VIEW_NONE writes null */
 void jw_cstr(struct jw *w, const char *text);
 void jw_int(struct jw *w, int64_t n);
-void jw_real(struct jw *w, double x); /* shortest that reads back the same; NaN and infinities write null */
+void jw_real(struct jw *w, double x); /* the fewest digits from 15 on that read back the same; NaN and infinities write null */
 void jw_bool(struct jw *w, bool b);
 void jw_null(struct jw *w);
 void jw_raw(struct jw *w, struct view json); /* trusted JSON bytes; VIEW_NONE writes null */

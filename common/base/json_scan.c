@@ -17,6 +17,7 @@ enum { KEYS_FEW = 16, KEYS_FIXED = 64 };
 struct json_key {
     const char *ptr; /* decoded */
     uint32_t len;
+    uint32_t at;   /* of its quote in the text */
     uint64_t hash; /* only when the object has more than KEYS_FEW */
 };
 
@@ -231,6 +232,13 @@ static bool json_key_decode(struct json_scan *s, struct json_key *key)
     return true;
 }
 
+static enum json_step json_duplicate(struct json_scan *s, size_t key)
+{
+    s->key_count = key + 1; /* so that the pointer names it */
+    s->p = s->begin + s->keys[key].at;
+    return json_fail(s, true, ERR_INVALID, "duplicate key");
+}
+
 static enum json_step json_key_push(struct json_scan *s, struct json_key key, bool escaped)
 {
     if ((escaped && !json_key_decode(s, &key)) || (s->key_count == s->key_cap && !json_keys_grow(s)))
@@ -239,8 +247,7 @@ static enum json_step json_key_push(struct json_scan *s, struct json_key key, bo
     s->keys[s->key_count++] = key;
     if (count >= KEYS_FEW) return STEP_VALUE; /* json_keys_check will see it */
     for (size_t i = base; i < base + count; i++) {
-        if (json_key_same(&s->keys[i], &key))
-            return json_fail(s, true, ERR_INVALID, "duplicate key");
+        if (json_key_same(&s->keys[i], &key)) return json_duplicate(s, base + count);
     }
     return STEP_VALUE;
 }
@@ -260,9 +267,8 @@ static enum json_step json_keys_check(struct json_scan *s, size_t base)
         for (; table[at]; at = (at + 1) & (cap - 1)) {
             const struct json_key *other = &s->keys[base + table[at] - 1];
             if (other->hash != key->hash || !json_key_same(other, key)) continue;
-            s->key_count = base + i + 1; /* the pointer names this key */
             free(table);
-            return json_fail(s, true, ERR_INVALID, "duplicate key");
+            return json_duplicate(s, base + i);
         }
         table[at] = (uint32_t)(i + 1);
     }
@@ -374,13 +380,13 @@ static enum json_step json_member(struct json_scan *s)
     bool escaped = false;
     json_space(s);
     if (s->p == s->end || *s->p != '"') return json_bad_outside(s, "expected a key in quotes");
-    const char *key = s->p + 1;
+    struct json_key key = {.ptr = s->p + 1, .at = (uint32_t)(s->p - s->begin)};
     if (!json_string(s, false, &escaped)) return STEP_FAIL;
-    const char *quote = s->p - 1;
+    key.len = (uint32_t)(s->p - 1 - key.ptr);
     json_space(s);
     if (s->p == s->end || *s->p != ':') return json_bad_outside(s, "expected ':'");
     s->p++;
-    return json_key_push(s, (struct json_key){.ptr = key, .len = (uint32_t)(quote - key)}, escaped);
+    return json_key_push(s, key, escaped);
 }
 
 static enum json_step json_open(struct json_scan *s, bool is_object)
