@@ -226,9 +226,7 @@ static void httpd_on_log(void *arg, const char *format, va_list args)
               LOG_V("text", text));
 }
 
-/* --- turns
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- turns --- */
 
 /* Runs the library until it has nothing more at hand; true = stopped before that. */
 static bool httpd_rounds(struct httpd *s)
@@ -282,9 +280,7 @@ void httpd_resume(struct httpd_request *r)
     httpd_want_turn(r->server);
 }
 
-/* --- birth and end
- * -------------------------------------------------------------------------------------------------
- */
+/* --- birth and end --- */
 
 static struct MHD_Daemon *httpd_start(struct httpd *s)
 {
@@ -321,11 +317,7 @@ static void httpd_destroy(struct httpd *s)
     httpd_streams_close(s);
     httpd_lingers_drop(s);
     timerq_cancel(loop_timers(s->loop), &s->tick);
-    while (s->free) {
-        struct httpd_request *r = s->free;
-        s->free = r->next_free;
-        request_free(r);
-    }
+    httpd_requests_drop(s);
     buf_fini(&s->message);
     buf_fini(&s->refusal);
     free(s);

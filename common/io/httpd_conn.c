@@ -78,9 +78,7 @@ void httpd_reset_on_close(int fd)
     (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
 }
 
-/* --- closing
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- closing --- */
 
 static void linger_drop(struct httpd_linger *g)
 {
@@ -145,9 +143,7 @@ void httpd_conn_closed(struct httpd_conn *c)
     free(c);
 }
 
-/* --- time limits
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- time limits --- */
 
 static bool conn_peer_left(const struct httpd_conn *c)
 {

@@ -142,14 +142,18 @@ struct httpd {
     char *block;
 };
 
-/* httpd.c */
-void httpd_want_turn(struct httpd *s); /* run the library before this turn ends */
+/* httpd_request.c */
 struct httpd_request *httpd_request_take(struct httpd *s);
 void httpd_request_let_go(struct httpd_request *r); /* the library points at it no more */
 void httpd_request_over(struct httpd_request *r, bool completed); /* tells the room */
-void httpd_resume(struct httpd_request *r);
 void httpd_body_drop(struct httpd_request *r);
 bool httpd_bytes_put(struct httpd_bytes *b, const char *ptr, size_t len, size_t hint);
+
+void httpd_requests_drop(struct httpd *s);
+
+/* httpd.c */
+void httpd_want_turn(struct httpd *s); /* run the library before this turn ends */
+void httpd_resume(struct httpd_request *r);
 
 /* httpd_conn.c */
 struct httpd_conn *httpd_conn_new(struct httpd *s, struct MHD_Connection *mhd, int fd);

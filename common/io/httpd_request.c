@@ -57,6 +57,15 @@ static void request_free(struct httpd_request *r)
     free(r);
 }
 
+void httpd_requests_drop(struct httpd *s)
+{
+    while (s->free) {
+        struct httpd_request *r = s->free;
+        s->free = r->next_free;
+        request_free(r);
+    }
+}
+
 void httpd_body_drop(struct httpd_request *r)
 {
     r->server->body_total -= r->body.len;

@@ -49,9 +49,7 @@ static void stream_end(struct httpd_request *r, bool completed)
     httpd_request_over(r, completed);
 }
 
-/* --- writing
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- writing --- */
 
 /* Pulls until the room has nothing more or the block is full; returns the bytes in the block. */
 static size_t stream_fill(struct httpd_request *r)
@@ -183,9 +181,7 @@ void httpd_streams_flush(struct httpd *s)
     if (s->woken.count) loop_kick(s->loop);
 }
 
-/* --- readiness
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- readiness --- */
 
 static void stream_on_event(struct httpd_request *r, uint32_t events)
 {
@@ -233,9 +229,7 @@ void httpd_streams_close(struct httpd *s)
     s->block = NULL;
 }
 
-/* --- what rooms call
- * -----------------------------------------------------------------------------------------------
- */
+/* --- what rooms call --- */
 
 static bool stream_take_socket(struct httpd_request *r)
 {
