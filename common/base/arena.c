@@ -1,6 +1,7 @@
-/* Bump allocator. The ceiling counts what was handed out, not what the blocks hold, so the same request meets the same
- * ceiling in every build. Blocks come from calloc: fresh pages need no zeroing of ours. Under ASan each allocation is a
- * block of its own, so that a read past its end is seen. */
+/* Bump allocator. The ceiling counts what was handed out, not what the blocks hold, so the same
+ * request meets the same ceiling in every build. Blocks come from calloc: fresh pages need no
+ * zeroing of ours. Under ASan each allocation is a block of its own, so that a read past its end
+ * is seen. */
 #include "common/base/arena.h"
 
 #include <assert.h>
@@ -65,7 +66,8 @@ void *arena_alloc(struct arena *a, size_t size)
 {
     if (size > a->max - a->used) return NULL;
     size_t step = size ? (size + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1) : ARENA_ALIGN;
-    if (step < size || step > a->max - a->used) step = a->max - a->used; /* the last one: no rounding past the ceiling */
+    if (step < size || step > a->max - a->used)
+        step = a->max - a->used; /* the last one: no rounding past the ceiling */
     if (!step) return NULL;
     if (ARENA_SINGLE || step > a->block_bytes / 4) {
         struct arena_block *b = arena_block(a, ARENA_SINGLE && size ? size : step);

@@ -5,8 +5,10 @@
 #include <string.h>
 #include <time.h>
 
-/* Calls nobody needs here: unbounded, locale- or state-dependent. Included by base/view.h, so everywhere. */
+/* Calls nobody needs here: unbounded, locale- or state-dependent. Included by base/view.h, so
+ * everywhere. */
 #undef alloca /* a macro of stdlib.h: poisoning an existing macro is an error */
-#pragma GCC poison strcpy strcat strncpy strncat sprintf vsprintf strtok atoi atol atof gets alloca localtime gmtime
+#pragma GCC poison strcpy strcat strncpy strncat sprintf vsprintf strtok atoi atol atof gets       \
+    alloca localtime gmtime
 
 #endif

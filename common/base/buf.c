@@ -1,8 +1,9 @@
 /* Growable bytes with a ceiling.
  *
- * What is hard: callers put a hundred small things and want to check once. A failed put therefore changes nothing but
- * `failed`, and everything after it is refused, so a reader never sees a text with a hole in the middle. Growth doubles
- * (amortised constant) and the last step stops exactly at the ceiling. */
+ * What is hard: callers put a hundred small things and want to check once. A failed put
+ * therefore changes nothing but `failed`, and everything after it is refused, so a reader never
+ * sees a text with a hole in the middle. Growth doubles (amortised constant) and the last step
+ * stops exactly at the ceiling. */
 #include "common/base/buf.h"
 
 #include <assert.h>
@@ -113,7 +114,8 @@ bool buf_printf(struct buf *b, const char *fmt, ...)
         b->len += (size_t)n;
         return true;
     }
-    /* vsnprintf wants a place for its NUL: a text that ends exactly at the ceiling takes the way round. */
+    /* vsnprintf wants a place for its NUL: a text that ends exactly at the ceiling takes the way
+     * round. */
     char *text = malloc((size_t)n + 1);
     if (!text) {
         b->failed = true;

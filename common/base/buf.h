@@ -4,8 +4,9 @@
 #include "common/base/view.h"
 #include <stdarg.h>
 
-/* Growable bytes born with their ceiling. After a failed put (no memory or ceiling met) the buffer keeps what it had,
- * remembers the failure in `failed`, and refuses further puts: check once at the end. */
+/* Growable bytes born with their ceiling. After a failed put (no memory or ceiling met) the
+ * buffer keeps what it had, remembers the failure in `failed`, and refuses further puts: check
+ * once at the end. */
 struct buf {
     char *data;
     size_t len;
@@ -28,7 +29,8 @@ bool buf_reserve(struct buf *b, size_t extra);
 /* Drops the first n bytes (n <= len). */
 void buf_consume(struct buf *b, size_t n);
 struct view buf_view(const struct buf *b);
-/* Gives the heap bytes (NUL-terminated) to the caller and leaves b empty; NULL when failed or out of memory. */
+/* Gives the heap bytes (NUL-terminated) to the caller and leaves b empty; NULL when failed or
+ * out of memory. */
 char *buf_detach(struct buf *b, size_t *ret_len);
 
 #endif

@@ -1,7 +1,8 @@
-/* Time as text, by our own arithmetic: no time zone, no locale, no libc state, and fast enough for every event.
+/* Time as text, by our own arithmetic: no time zone, no locale, no libc state, and fast enough
+ * for every event.
  *
- * Days and dates convert by Howard Hinnant's civil-calendar formulas: a year begins in March, so the leap day is its
- * last, and 400 years (an era) are always 146,097 days. */
+ * Days and dates convert by Howard Hinnant's civil-calendar formulas: a year begins in March, so
+ * the leap day is its last, and 400 years (an era) are always 146,097 days. */
 #include "common/base/clock.h"
 
 enum { DAY_MS = 86400000, ERA_DAYS = 146097, EPOCH_DAYS = 719468 };
@@ -20,7 +21,8 @@ void clock_format(int64_t wall_ms, char ret[CLOCK_TEXT])
 {
     int64_t ms = wall_ms < CLOCK_MIN_MS ? CLOCK_MIN_MS : wall_ms;
     if (ms > CLOCK_MAX_MS) ms = CLOCK_MAX_MS;
-    int64_t shifted = ms + (int64_t)EPOCH_DAYS * DAY_MS; /* positive: days from 0000-03-01, less 60 in year 0 */
+    int64_t shifted =
+        ms + (int64_t)EPOCH_DAYS * DAY_MS; /* positive: days from 0000-03-01, less 60 in year 0 */
     int64_t day = shifted / DAY_MS, in_day = shifted % DAY_MS;
     if (in_day < 0) in_day += DAY_MS, day--;
     int64_t era = (day >= 0 ? day : day - (ERA_DAYS - 1)) / ERA_DAYS;
@@ -126,7 +128,8 @@ bool clock_parse(struct view text, int64_t *ret_wall_ms)
         return false;
     if (clock_char(&text, ".") && !clock_fraction(&text, &ms)) return false;
     if (!clock_offset(&text, &offset) || text.len) return false;
-    int64_t total = clock_days(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset;
+    int64_t total =
+        clock_days(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset;
     if (second == 60 && total % 86400 != 0) return false; /* a leap second ends a UTC day */
     *ret_wall_ms = total * 1000 + ms;
     return true;
@@ -158,15 +161,9 @@ static uint64_t clock_go_unit(struct view *v)
     static const struct {
         const char *unit;
         uint64_t ns;
-    } units[] = {{"ns", 1},
-                 {"us", 1000},
-                 {"\xc2\xb5s", 1000},
-                 {"\xce\xbcs", 1000},
-                 {"ms", 1000000},
-                 {"s", 1000000000},
-                 {"m", 60000000000},
-                 {"h", 3600000000000},
-                 {"d", 86400000000000}};
+    } units[] = {{"ns", 1},           {"us", 1000},         {"\xc2\xb5s", 1000},
+                 {"\xce\xbcs", 1000}, {"ms", 1000000},      {"s", 1000000000},
+                 {"m", 60000000000},  {"h", 3600000000000}, {"d", 86400000000000}};
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
         if (!view_starts(*v, units[i].unit)) continue;
         v->ptr += strlen(units[i].unit);

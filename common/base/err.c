@@ -1,7 +1,8 @@
 /* Errors as values: a code to decide by, a sentence for people, a place.
  *
- * What is hard: errors are made where memory may just have run out, and texts are put together from parts of unknown
- * length. So nothing here allocates, every text is cut to its field, and a cut never leaves half a UTF-8 character. */
+ * What is hard: errors are made where memory may just have run out, and texts are put together
+ * from parts of unknown length. So nothing here allocates, every text is cut to its field, and a
+ * cut never leaves half a UTF-8 character. */
 #include "common/base/err.h"
 
 #include <assert.h>

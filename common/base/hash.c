@@ -1,7 +1,8 @@
 /* Digests from libcrypto, two small hashes of our own, and base64url.
  *
- * A digest has no way to fail that a caller could answer: libcrypto refuses only when it is broken or out of memory, and
- * a wrong digest would make two jobs one. So that is a bug-like end: abort, loudly. */
+ * A digest has no way to fail that a caller could answer: libcrypto refuses only when it is
+ * broken or out of memory, and a wrong digest would make two jobs one. So that is a bug-like
+ * end: abort, loudly. */
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -27,7 +28,8 @@ void hash_sha256_parts(const struct view *parts, size_t count, unsigned char ret
     hash_must(ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1);
     for (size_t i = 0; i < count; i++) {
         unsigned char len[8];
-        for (unsigned k = 0; k < 8; k++) len[k] = (unsigned char)((uint64_t)parts[i].len >> (56 - 8 * k));
+        for (unsigned k = 0; k < 8; k++)
+            len[k] = (unsigned char)((uint64_t)parts[i].len >> (56 - 8 * k));
         hash_must(EVP_DigestUpdate(ctx, len, sizeof len) == 1);
         if (parts[i].len) hash_must(EVP_DigestUpdate(ctx, parts[i].ptr, parts[i].len) == 1);
     }
@@ -39,8 +41,9 @@ void hash_hmac_sha256(struct view key, struct view data, unsigned char ret[SHA25
 {
     unsigned len = 0;
     const void *bytes = data.len ? data.ptr : "";
-    hash_must(key.len <= INT32_MAX && HMAC(EVP_sha256(), key.len ? key.ptr : "", (int)key.len, bytes,
-                                           data.len, ret, &len) != NULL &&
+    hash_must(key.len <= INT32_MAX &&
+              HMAC(EVP_sha256(), key.len ? key.ptr : "", (int)key.len, bytes, data.len, ret,
+                   &len) != NULL &&
               len == SHA256_BYTES);
 }
 
@@ -82,7 +85,8 @@ uint16_t hash_crc16(struct view data)
 
 bool base64url_put(struct buf *b, struct view bytes)
 {
-    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    static const char alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     if (bytes.len > SIZE_MAX / 2 || !buf_reserve(b, (bytes.len * 4 + 2) / 3)) return false;
     unsigned word = 0, bits = 0;
     for (size_t i = 0; i < bytes.len; i++) {

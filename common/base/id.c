@@ -1,9 +1,12 @@
-/* Job ids. What is hard: they must be stable for ever (a client's retry of years ago must hash to the same id, and the
- * home of a job is read out of its id), so every byte that goes into a hash is written down here and pinned by tests:
- *   h(x) = fmix64(fnv1a(x)); lane = h(seed) mod lanes; home = (h(tenant) mod partitions + lane) mod partitions.
- * FNV alone would let the low bits of the text decide. Lanes stand side by side from the tenant's own place on, so that
- * a tenant touches as many homes as it has lanes, neither fewer by collision nor more.
- * The seed of a v7 id is its own 16 bytes with the home's bits still zero; of a v8 id it is the key. */
+/* Job ids. What is hard: they must be stable for ever (a client's retry of years ago must hash
+ * to the same id, and the home of a job is read out of its id), so every byte that goes into a
+ * hash is written down here and pinned by tests:
+ *   h(x) = fmix64(fnv1a(x)); lane = h(seed) mod lanes;
+ *   home = (h(tenant) mod partitions + lane) mod partitions.
+ * FNV alone would let the low bits of the text decide. Lanes stand side by side from the
+ * tenant's own place on, so that a tenant touches as many homes as it has lanes, neither fewer
+ * by collision nor more. The seed of a v7 id is its own 16 bytes with the home's bits still
+ * zero; of a v8 id it is the key. */
 #include "common/base/id.h"
 
 #include "common/base/buf.h"

@@ -1,5 +1,6 @@
-/* Finding members in JSON bytes without a tree. The bytes were accepted by json_check, so this only has to skip well; on
- * bytes that were not, it finds nothing or nonsense but never reads past the end. */
+/* Finding members in JSON bytes without a tree. The bytes were accepted by json_check, so this
+ * only has to skip well; on bytes that were not, it finds nothing or nonsense but never reads
+ * past the end. */
 #include "common/base/json_text.h"
 #include "common/base/utf8.h"
 
@@ -51,13 +52,14 @@ static const char *raw_skip_value(const char *p, const char *end)
     if (p == end) return end;
     if (*p == '"') return raw_skip_string(p, end);
     if (*p == '{' || *p == '[') return raw_skip_container(p, end);
-    while (p < end && *p != ',' && *p != ']' && *p != '}' && *p != ' ' && *p != '\n' && *p != '\r' &&
-           *p != '\t')
+    while (p < end && *p != ',' && *p != ']' && *p != '}' && *p != ' ' && *p != '\n' &&
+           *p != '\r' && *p != '\t')
         p++;
     return p;
 }
 
-bool json_raw_each(struct view container, size_t *cursor, struct view *ret_key, struct view *ret_value)
+bool json_raw_each(struct view container, size_t *cursor, struct view *ret_key,
+                   struct view *ret_value)
 {
     if (!container.len || *cursor > container.len) return false;
     const char *end = container.ptr + container.len, *open = raw_space(container.ptr, end);

@@ -1,11 +1,14 @@
-/* The check that every JSON text of a stranger passes: one pass, no recursion, no allocation for ordinary bodies.
+/* The check that every JSON text of a stranger passes: one pass, no recursion, no allocation for
+ * ordinary bodies.
  *
- * What is hard: everything at once in bounded time. Places: `frames` holds the open containers, `keys` the keys of all
- * open objects in one stack (an object's keys are those above its key_base, and go with it), so the JSON pointer of a
- * fault is read off these two. Duplicates: the first KEYS_FEW keys of an object are compared pairwise as they come; an
- * object with more is checked at its end through a hash table (keyed hash: strangers choose the keys). Keys are compared
- * decoded; the few that hold an escape are decoded into an arena. Numbers: what would overflow a double is refused,
- * because the tree could not hold it; integers beyond 64 bits are counted for json_load. */
+ * What is hard: everything at once in bounded time. Places: `frames` holds the open containers,
+ * `keys` the keys of all open objects in one stack (an object's keys are those above its
+ * key_base, and go with it), so the JSON pointer of a fault is read off these two. Duplicates:
+ * the first KEYS_FEW keys of an object are compared pairwise as they come; an object with more
+ * is checked at its end through a hash table (keyed hash: strangers choose the keys). Keys are
+ * compared decoded; the few that hold an escape are decoded into an arena. Numbers: what would
+ * overflow a double is refused, because the tree could not hold it; integers beyond 64 bits are
+ * counted for json_load. */
 #include "common/base/arena.h"
 #include "common/base/json_text.h"
 #include "common/base/mix.h"
@@ -87,7 +90,8 @@ static void json_place(const struct json_scan *s, bool inside, struct json_place
     place->text[place->len] = '\0';
 }
 
-static enum json_step json_fail(struct json_scan *s, bool inside, enum err_code code, const char *why)
+static enum json_step json_fail(struct json_scan *s, bool inside, enum err_code code,
+                                const char *why)
 {
     struct json_place place;
     json_place(s, inside, &place);
@@ -181,7 +185,8 @@ static bool json_string(struct json_scan *s, bool inside, bool *ret_escaped)
     size_t n;
     for (s->p++;;) {
         s->p = utf8_skip_plain(s->p, s->end);
-        if (s->p == s->end) return json_fail(s, inside, ERR_INVALID, "a string does not end"), false;
+        if (s->p == s->end)
+            return json_fail(s, inside, ERR_INVALID, "a string does not end"), false;
         if (*s->p == '"') break;
         if (*s->p == '\\') {
             *ret_escaped = true;
@@ -241,7 +246,8 @@ static enum json_step json_duplicate(struct json_scan *s, size_t key)
 
 static enum json_step json_key_push(struct json_scan *s, struct json_key key, bool escaped)
 {
-    if ((escaped && !json_key_decode(s, &key)) || (s->key_count == s->key_cap && !json_keys_grow(s)))
+    if ((escaped && !json_key_decode(s, &key)) ||
+        (s->key_count == s->key_cap && !json_keys_grow(s)))
         return json_fail(s, false, ERR_NOMEM, "out of memory");
     size_t base = s->frames[s->depth - 1].key_base, count = s->key_count - base;
     s->keys[s->key_count++] = key;
@@ -291,7 +297,8 @@ static const char *json_digits(const char *p, const char *end)
     return p;
 }
 
-/* Would strtod give infinity? Only the decimal magnitude is looked at, and at the edge the first twenty digits. */
+/* Would strtod give infinity? Only the decimal magnitude is looked at, and at the edge the first
+ * twenty digits. */
 static bool json_overflows(const struct json_number *n)
 {
     static const char edge[] = "17976931348623158078"; /* DBL_MAX and a half step, rounded down */
@@ -328,7 +335,8 @@ static bool json_exponent(const char **p, const char *end, int64_t *ret)
     return *p > first;
 }
 
-static enum json_step json_number_end(struct json_scan *s, const struct json_number *n, const char *start)
+static enum json_step json_number_end(struct json_scan *s, const struct json_number *n,
+                                      const char *start)
 {
     int64_t ignored;
     size_t digits = (size_t)(n->whole_end - n->whole);
@@ -337,7 +345,8 @@ static enum json_step json_number_end(struct json_scan *s, const struct json_num
         s->p = start;
         return json_bad(s, "a number is too large");
     }
-    if (!n->is_real && !view_i64((struct view){start, (size_t)(s->p - start)}, &ignored)) s->big_ints++;
+    if (!n->is_real && !view_i64((struct view){start, (size_t)(s->p - start)}, &ignored))
+        s->big_ints++;
     return STEP_AFTER;
 }
 
@@ -372,7 +381,8 @@ static enum json_step json_number(struct json_scan *s)
 
 static void json_space(struct json_scan *s)
 {
-    while (s->p < s->end && (*s->p == ' ' || *s->p == '\n' || *s->p == '\r' || *s->p == '\t')) s->p++;
+    while (s->p < s->end && (*s->p == ' ' || *s->p == '\n' || *s->p == '\r' || *s->p == '\t'))
+        s->p++;
 }
 
 static enum json_step json_member(struct json_scan *s)
@@ -407,7 +417,8 @@ static enum json_step json_open(struct json_scan *s, bool is_object)
 static enum json_step json_literal(struct json_scan *s, const char *name)
 {
     size_t len = strlen(name);
-    if ((size_t)(s->end - s->p) < len || memcmp(s->p, name, len) != 0) return json_bad(s, "expected a value");
+    if ((size_t)(s->end - s->p) < len || memcmp(s->p, name, len) != 0)
+        return json_bad(s, "expected a value");
     s->p += len;
     return STEP_AFTER;
 }
@@ -417,7 +428,8 @@ static enum json_step json_value(struct json_scan *s)
     bool escaped;
     json_space(s);
     if (s->p == s->end) return json_bad(s, "");
-    if (++s->nodes > s->limits->nodes_max) return json_fail(s, true, ERR_TOO_LARGE, "too many values");
+    if (++s->nodes > s->limits->nodes_max)
+        return json_fail(s, true, ERR_TOO_LARGE, "too many values");
     switch (*s->p) {
     case '{':
         return json_open(s, true);

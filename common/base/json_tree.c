@@ -1,7 +1,8 @@
 /* Trees, through jansson, of text that our scanner accepted first.
  *
- * jansson refuses an integer beyond 64 bits; its flag that reads integers as reals would do so to every integer, exact
- * ones too. So only the large ones, which are rare, are given an exponent ("e0") in a copy, and the rest stays exact. */
+ * jansson refuses an integer beyond 64 bits; its flag that reads integers as reals would do so
+ * to every integer, exact ones too. So only the large ones, which are rare, are given an
+ * exponent ("e0") in a copy, and the rest stays exact. */
 #include <jansson.h>
 
 #include "common/base/json_text.h"
@@ -17,7 +18,8 @@ static bool json_mark_big_ints(struct view text, struct buf *out)
             continue;
         }
         const char *number = p;
-        while (p < end && ((*p >= '0' && *p <= '9') || *p == '-' || *p == '+' || *p == '.' || (*p | 0x20) == 'e'))
+        while (p < end && ((*p >= '0' && *p <= '9') || *p == '-' || *p == '+' || *p == '.' ||
+                           (*p | 0x20) == 'e'))
             p++;
         struct view v = {number, (size_t)(p - number)};
         int64_t ignored;
@@ -103,7 +105,8 @@ static bool json_put_value(struct buf *out, const json_t *value, unsigned depth)
 {
     struct jw w;
     jw_init(&w, out);
-    if (depth > 2 * JSON_DEPTH_MAX) out->failed = true; /* made by us, not read: a loop would end here */
+    if (depth > 2 * JSON_DEPTH_MAX)
+        out->failed = true; /* made by us, not read: a loop would end here */
     if (out->failed) return false;
     if (!value) return buf_put_str(out, "null");
     switch (json_typeof(value)) {

@@ -1,6 +1,7 @@
-/* Writing JSON straight into a buffer. What it writes, json_check accepts: bytes that are no UTF-8, and NUL, become
- * U+FFFD; numbers that JSON cannot hold become null. Misuse (a value without its key, an end too many) is a bug of ours
- * and trips an assert; a full buffer is told once, by buf->failed. */
+/* Writing JSON straight into a buffer. What it writes, json_check accepts: bytes that are no
+ * UTF-8, and NUL, become U+FFFD; numbers that JSON cannot hold become null. Misuse (a value
+ * without its key, an end too many) is a bug of ours and trips an assert; a full buffer is told
+ * once, by buf->failed. */
 #include "common/base/json.h"
 
 #include "common/base/clock.h"

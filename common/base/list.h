@@ -4,7 +4,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Intrusive counted doubly linked list: state = membership. A link that is in no list has next == NULL. */
+/* Intrusive counted doubly linked list: state = membership. A link that is in no list has next
+ * == NULL. */
 struct list_link {
     struct list_link *prev, *next;
 };

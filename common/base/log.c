@@ -1,16 +1,23 @@
-/* JSON lines. What is hard: a line is bounded and must still be JSON when cut, and a fault that repeats a thousand times
- * a second must not become the load that it reports.
+/* JSON lines. What is hard: a line is bounded and must still be JSON when cut, and a fault that
+ * repeats a thousand times a second must not become the load that it reports.
  *
- * A field that does not fit is taken back whole and the line ends with "cut":true. Warnings and errors are counted by
- * event in a small table, one second at a time: past LOG_BURST they are only counted, and when the second is over one
- * line "suppressed" says how many. Debug and info lines pass always, for one of them ends every job. */
+ * A field that does not fit is taken back whole and the line ends with "cut":true. Warnings and
+ * errors are counted by event in a small table, one second at a time: past LOG_BURST they are
+ * only counted, and when the second is over one line "suppressed" says how many. Debug and info
+ * lines pass always, for one of them ends every job. */
 #include "common/base/log.h"
 
 #include "common/base/json.h"
 #include "common/base/utf8.h"
 #include <assert.h>
 
-enum { LOG_LINE_MAX = 4096, LOG_VALUE_MAX = 1024, LOG_EVENTS = 64, LOG_NAME_MAX = 48, LOG_TAIL = 16 };
+enum {
+    LOG_LINE_MAX = 4096,
+    LOG_VALUE_MAX = 1024,
+    LOG_EVENTS = 64,
+    LOG_NAME_MAX = 48,
+    LOG_TAIL = 16
+};
 
 struct log_count {
     char event[LOG_NAME_MAX];
@@ -119,7 +126,8 @@ static void log_turn_second(struct log *l)
     l->event_count = 0;
 }
 
-/* Counts the event; false: too many of it in this second. Past LOG_EVENTS different ones the rest shares a row. */
+/* Counts the event; false: too many of it in this second. Past LOG_EVENTS different ones the
+ * rest shares a row. */
 static bool log_admit(struct log *l, const char *event)
 {
     struct log_count *c = NULL;

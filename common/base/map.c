@@ -1,7 +1,8 @@
-/* Hash map in two parts: `rows` keeps the entries dense in the order they came, `index` is an open-addressing table of
- * row numbers. Iteration is then a walk over an array, the same in every run whatever the seed is, which the simulation
- * needs; and removing while iterating is only a hole in that array. Holes are squeezed out when the rows are full and a
- * quarter of them is empty, else the rows double. The index is rebuilt with it, so deleted marks never pile up. */
+/* Hash map in two parts: `rows` keeps the entries dense in the order they came, `index` is an
+ * open-addressing table of row numbers. Iteration is then a walk over an array, the same in
+ * every run whatever the seed is, which the simulation needs; and removing while iterating is
+ * only a hole in that array. Holes are squeezed out when the rows are full and a quarter of them
+ * is empty, else the rows double. The index is rebuilt with it, so deleted marks never pile up. */
 #include "common/base/map.h"
 
 #include "common/base/mix.h"

@@ -1,16 +1,22 @@
 /* Counters, gauges, histograms, and Prometheus' text form of them.
  *
- * What is hard: label values come from running code and must not grow without bound, and adding must cost nothing. A
- * caller keeps the pointer of its series, so adding is one addition; a family owns its "other" series from the start,
- * so that past the ceiling, or out of memory, there is always one to give. A family without labels has its series from
- * the start too and shows 0, for a counter that appears only with its first event hides that event from rate(). */
+ * What is hard: label values come from running code and must not grow without bound, and adding
+ * must cost nothing. A caller keeps the pointer of its series, so adding is one addition; a
+ * family owns its "other" series from the start, so that past the ceiling, or out of memory,
+ * there is always one to give. A family without labels has its series from the start too and
+ * shows 0, for a counter that appears only with its first event hides that event from rate(). */
 #include "common/base/metrics.h"
 
 #include "common/base/utf8.h"
 #include <assert.h>
 #include <math.h>
 
-enum { METRIC_LABELS_MAX = 4, METRIC_SERIES_MAX = 64, METRIC_VALUE_MAX = 128, METRIC_FAMILIES_MAX = 512 };
+enum {
+    METRIC_LABELS_MAX = 4,
+    METRIC_SERIES_MAX = 64,
+    METRIC_VALUE_MAX = 128,
+    METRIC_FAMILIES_MAX = 512
+};
 
 struct metric_series {
     struct metric *family;

@@ -1,4 +1,5 @@
-/* SipHash-1-3, the variant most language runtimes use for their tables: one round a word, three at the end. */
+/* SipHash-1-3, the variant most language runtimes use for their tables: one round a word, three
+ * at the end. */
 #include "common/base/mix.h"
 
 struct sip {

@@ -1,4 +1,5 @@
-/* What every port has in common and is not a function of a server: reading the headers of a record. */
+/* What every port has in common and is not a function of a server: reading the headers of a
+ * record. */
 #include "common/base/port.h"
 
 struct view record_header(const struct record_in *rec, const char *name)

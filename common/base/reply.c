@@ -1,5 +1,5 @@
-/* Checked reading of a Redis reply: a script that answers in another shape than expected reads as nil, and the caller's
- * ordinary handling of nil deals with it. */
+/* Checked reading of a Redis reply: a script that answers in another shape than expected reads
+ * as nil, and the caller's ordinary handling of nil deals with it. */
 #include "common/base/reply.h"
 
 const struct reply *reply_at(const struct reply *r, size_t index)

@@ -1,5 +1,6 @@
-/* xoshiro256** by Blackman and Vigna (public domain), seeded by splitmix64 as its authors advise, so that neighbouring
- * seeds give unrelated streams. Below a bound: Lemire's multiplication with rejection, exact and without division. */
+/* xoshiro256** by Blackman and Vigna (public domain), seeded by splitmix64 as its authors
+ * advise, so that neighbouring seeds give unrelated streams. Below a bound: Lemire's
+ * multiplication with rejection, exact and without division. */
 #include "common/base/rng.h"
 
 #include <assert.h>

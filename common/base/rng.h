@@ -2,8 +2,8 @@
 #define BASE_RNG_H
 #include <stdint.h>
 
-/* Seedable random numbers (xoshiro256**): a simulation's chance, and jitter and ids in production (seeded from the
- * kernel by io/loop). Not for secrets. */
+/* Seedable random numbers (xoshiro256**): a simulation's chance, and jitter and ids in
+ * production (seeded from the kernel by io/loop). Not for secrets. */
 struct rng {
     uint64_t s[4];
 };

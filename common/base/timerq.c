@@ -1,9 +1,10 @@
 /* Binary heap of embedded timers, ordered by (when, order of setting).
  *
- * What is hard: callbacks set, move, cancel and free timers, their own too, while the queue is firing; and a callback
- * that always sets itself for "now" must not hold the loop. A timer leaves the heap before its callback runs. A time at
- * or before the running `now` is taken as `now`: with its new order number it then stands behind everything that was due
- * when the run began, so the run stops at the first timer younger than itself. */
+ * What is hard: callbacks set, move, cancel and free timers, their own too, while the queue is
+ * firing; and a callback that always sets itself for "now" must not hold the loop. A timer
+ * leaves the heap before its callback runs. A time at or before the running `now` is taken as
+ * `now`: with its new order number it then stands behind everything that was due when the run
+ * began, so the run stops at the first timer younger than itself. */
 #include "common/base/timerq.h"
 
 #include "common/base/view.h"

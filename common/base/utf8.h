@@ -2,8 +2,8 @@
 #define BASE_UTF8_H
 #include "common/base/view.h"
 
-/* Length (1 .. 4) of the well-formed UTF-8 character at p, 0 when there is none before end. Refuses overlong forms,
- * surrogates and everything above U+10FFFF (Unicode table 3-7). */
+/* Length (1 .. 4) of the well-formed UTF-8 character at p, 0 when there is none before end.
+ * Refuses overlong forms, surrogates and everything above U+10FFFF (Unicode table 3-7). */
 static inline unsigned utf8_length(const char *ptr, const char *end)
 {
     const unsigned char *p = (const unsigned char *)ptr;
@@ -22,8 +22,9 @@ static inline unsigned utf8_length(const char *ptr, const char *end)
     return p[0] == 0xF4 && p[1] > 0x8F ? 0 : 4;
 }
 
-/* Skips bytes that stand for themselves in a JSON string: printable ASCII but quote and backslash. Eight at a time: a
- * byte of `odd` has its high bit set where one does not. Borrows run upwards only, so the lowest set bit is exact. */
+/* Skips bytes that stand for themselves in a JSON string: printable ASCII but quote and
+ * backslash. Eight at a time: a byte of `odd` has its high bit set where one does not. Borrows
+ * run upwards only, so the lowest set bit is exact. */
 static inline const char *utf8_skip_plain(const char *p, const char *end)
 {
     const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u;
@@ -40,7 +41,9 @@ static inline const char *utf8_skip_plain(const char *p, const char *end)
 #endif
         p += 8;
     }
-    while (p < end && (unsigned char)*p >= 0x20 && (unsigned char)*p < 0x80 && *p != '"' && *p != '\\') p++;
+    while (p < end && (unsigned char)*p >= 0x20 && (unsigned char)*p < 0x80 && *p != '"' &&
+           *p != '\\')
+        p++;
     return p;
 }
 

@@ -1,5 +1,5 @@
-/* Borrowed bytes. What is hard is only discipline: a view may be absent (ptr NULL) and memcmp and memcpy must not see
- * NULL, numbers must fit, and nothing is written on failure. */
+/* Borrowed bytes. What is hard is only discipline: a view may be absent (ptr NULL) and memcmp
+ * and memcpy must not see NULL, numbers must fit, and nothing is written on failure. */
 #include "common/base/view.h"
 
 #include <assert.h>
@@ -82,7 +82,8 @@ bool view_u64(struct view v, uint64_t *ret)
     for (size_t i = 0; i < v.len; i++) {
         unsigned digit = (unsigned)((unsigned char)v.ptr[i] - '0');
         if (digit > 9) return false;
-        if (__builtin_mul_overflow(n, 10u, &n) || __builtin_add_overflow(n, digit, &n)) return false;
+        if (__builtin_mul_overflow(n, 10u, &n) || __builtin_add_overflow(n, digit, &n))
+            return false;
     }
     *ret = n;
     return true;

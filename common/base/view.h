@@ -12,7 +12,7 @@ struct view {
 };
 
 #define VIEW_LIT(s) ((struct view){.ptr = (s), .len = sizeof(s) - 1})
-#define VIEW_NONE ((struct view){.ptr = NULL, .len = 0})
+#define VIEW_NONE   ((struct view){.ptr = NULL, .len = 0})
 
 struct view view_of(const char *s); /* NULL gives VIEW_NONE */
 struct view view_make(const void *ptr, size_t len);
@@ -22,12 +22,14 @@ bool view_ieq_str(struct view a, const char *s); /* ASCII case-insensitive */
 bool view_starts(struct view a, const char *prefix);
 int view_cmp(struct view a, struct view b);
 struct view view_trim(struct view v); /* spaces, tabs, CR, LF at both ends */
-/* Cuts v at the first c: *ret_head is before it, *ret_tail after it. False (nothing written) when c is not there. */
+/* Cuts v at the first c: *ret_head is before it, *ret_tail after it. False (nothing written)
+ * when c is not there. */
 bool view_cut(struct view v, char c, struct view *ret_head, struct view *ret_tail);
 /* Strict decimal: digits only, whole view, fits. False otherwise, nothing written. */
 bool view_u64(struct view v, uint64_t *ret);
 bool view_i64(struct view v, int64_t *ret); /* optional leading minus */
-/* Copies into dst (size bytes, always NUL-terminated). False when it did not fit (dst is then empty). */
+/* Copies into dst (size bytes, always NUL-terminated). False when it did not fit (dst is then
+ * empty). */
 bool view_copy(struct view v, char *dst, size_t size);
 char *view_dup(struct view v); /* NUL-terminated heap copy, NULL when out of memory; caller frees */
 

@@ -1,11 +1,13 @@
 /* YAML as configuration: libyaml's events become a jansson tree and, beside it, a tree of lines.
  *
- * What is hard: YAML is a language of surprises, and the files come from people, some of them tenants. So the surprises
- * are refused (aliases that blow up, tags, merge of documents, keys that are no scalars) and the core schema decides
- * what a plain scalar is (`no` is a string, `0x1f` a number). Depth, bytes and nodes have ceilings.
+ * What is hard: YAML is a language of surprises, and the files come from people, some of them
+ * tenants. So the surprises are refused (aliases that blow up, tags, merge of documents, keys
+ * that are no scalars) and the core schema decides what a plain scalar is (`no` is a string,
+ * `0x1f` a number). Depth, bytes and nodes have ceilings.
  *
- * The line tree mirrors the JSON tree (first child, next sibling, key or place) because pointers written out for every
- * node would cost depth times size. A member's line is its key's: that is where a person looks. */
+ * The line tree mirrors the JSON tree (first child, next sibling, key or place) because pointers
+ * written out for every node would cost depth times size. A member's line is its key's: that is
+ * where a person looks. */
 #include <jansson.h>
 #include <yaml.h>
 
@@ -15,7 +17,12 @@
 #include <errno.h>
 #include <math.h>
 
-enum { YAML_DEPTH_MAX = 64, YAML_BYTES_MAX = 4 << 20, YAML_NODES_MAX = 200000, YAML_NAME_MAX = 100 };
+enum {
+    YAML_DEPTH_MAX = 64,
+    YAML_BYTES_MAX = 4 << 20,
+    YAML_NODES_MAX = 200000,
+    YAML_NAME_MAX = 100
+};
 
 struct yaml_node {
     struct yaml_node *next, *first, *last;
@@ -46,7 +53,8 @@ struct yaml_build {
     struct yaml_frame frames[YAML_DEPTH_MAX];
 };
 
-static enum err_code yaml_fail(struct yaml_build *b, enum err_code code, unsigned line, const char *why)
+static enum err_code yaml_fail(struct yaml_build *b, enum err_code code, unsigned line,
+                               const char *why)
 {
     char where[YAML_NAME_MAX + 16];
     snprintf(where, sizeof where, "%s:%u", b->doc->name, line);
@@ -75,7 +83,8 @@ static size_t yaml_digits(struct view v, size_t at)
     return n;
 }
 
-/* [-+]? ( \. [0-9]+ | [0-9]+ ( \. [0-9]* )? ) ( [eE] [-+]? [0-9]+ )?; *ret_int: no point, no exponent. */
+/* [-+]? ( \. [0-9]+ | [0-9]+ ( \. [0-9]* )? ) ( [eE] [-+]? [0-9]+ )?; *ret_int: no point, no
+ * exponent. */
 static bool yaml_is_number(struct view v, bool *ret_int)
 {
     size_t at = v.len && (v.ptr[0] == '-' || v.ptr[0] == '+');
@@ -132,8 +141,9 @@ static json_t *yaml_plain(struct view v, const char **ret_why)
     static const char *const nulls[] = {"", "~", "null", "Null", "NULL", NULL};
     static const char *const trues[] = {"true", "True", "TRUE", NULL};
     static const char *const falses[] = {"false", "False", "FALSE", NULL};
-    static const char *const unreal[] = {".inf",  ".Inf",  ".INF",  "+.inf", "+.Inf", "+.INF",
-                                         "-.inf", "-.Inf", "-.INF", ".nan",  ".NaN",  ".NAN", NULL};
+    static const char *const unreal[] = {".inf",  ".Inf",  ".INF",  "+.inf", "+.Inf",
+                                         "+.INF", "-.inf", "-.Inf", "-.INF", ".nan",
+                                         ".NaN",  ".NAN",  NULL};
     bool is_int;
     if (yaml_is_any(v, nulls)) return json_null();
     if (yaml_is_any(v, trues)) return json_true();
@@ -156,7 +166,8 @@ static enum err_code yaml_text_check(struct yaml_build *b, const yaml_event_t *e
     if (memchr(text, '\0', e->data.scalar.length))
         return yaml_fail(b, ERR_INVALID, yaml_event_line(e), "NUL is not allowed");
     for (unsigned n; text < end; text += n) {
-        if (!(n = utf8_length(text, end))) return yaml_fail(b, ERR_INVALID, yaml_event_line(e), what);
+        if (!(n = utf8_length(text, end)))
+            return yaml_fail(b, ERR_INVALID, yaml_event_line(e), what);
     }
     return ERR_OK;
 }
@@ -205,7 +216,8 @@ static enum err_code yaml_add(struct yaml_build *b, json_t *value, unsigned line
     struct yaml_frame *f = &b->frames[b->depth - 1];
     bool ok = f->key ? json_object_set_new(f->value, f->key, value) == 0
                      : json_array_append_new(f->value, value) == 0;
-    struct yaml_node *node = ok ? yaml_node_new(f->node, f->key, f->key ? f->key_line : line) : NULL;
+    struct yaml_node *node =
+        ok ? yaml_node_new(f->node, f->key, f->key ? f->key_line : line) : NULL;
     if (!node) return yaml_fail(b, ERR_NOMEM, line, "out of memory");
     f->key = NULL;
     *ret_node = node;
@@ -214,7 +226,8 @@ static enum err_code yaml_add(struct yaml_build *b, json_t *value, unsigned line
 
 static bool yaml_wants_key(const struct yaml_build *b)
 {
-    return b->depth && json_is_object(b->frames[b->depth - 1].value) && !b->frames[b->depth - 1].key;
+    return b->depth && json_is_object(b->frames[b->depth - 1].value) &&
+           !b->frames[b->depth - 1].key;
 }
 
 static enum err_code yaml_on_key(struct yaml_build *b, const yaml_event_t *e)
@@ -236,8 +249,10 @@ static enum err_code yaml_on_key(struct yaml_build *b, const yaml_event_t *e)
 
 static enum err_code yaml_on_scalar(struct yaml_build *b, const yaml_event_t *e)
 {
-    if (e->data.scalar.anchor) return yaml_fail(b, ERR_INVALID, yaml_event_line(e), "anchors are not supported");
-    if (e->data.scalar.tag) return yaml_fail(b, ERR_INVALID, yaml_event_line(e), "tags are not supported");
+    if (e->data.scalar.anchor)
+        return yaml_fail(b, ERR_INVALID, yaml_event_line(e), "anchors are not supported");
+    if (e->data.scalar.tag)
+        return yaml_fail(b, ERR_INVALID, yaml_event_line(e), "tags are not supported");
     if (yaml_wants_key(b)) return yaml_on_key(b, e);
     struct view v = view_make(e->data.scalar.value, e->data.scalar.length);
     const char *why = NULL;
@@ -284,8 +299,10 @@ static enum err_code yaml_on_event(struct yaml_build *b, const yaml_event_t *e)
     case YAML_ALIAS_EVENT:
         return yaml_fail(b, ERR_INVALID, yaml_event_line(e), "aliases are not supported");
     case YAML_DOCUMENT_START_EVENT:
-        if (b->doc->root) return yaml_fail(b, ERR_INVALID, yaml_event_line(e), "one document a file");
-        if (e->data.document_start.tag_directives.start != e->data.document_start.tag_directives.end)
+        if (b->doc->root)
+            return yaml_fail(b, ERR_INVALID, yaml_event_line(e), "one document a file");
+        if (e->data.document_start.tag_directives.start !=
+            e->data.document_start.tag_directives.end)
             return yaml_fail(b, ERR_INVALID, yaml_event_line(e), "tags are not supported");
         return ERR_OK;
     case YAML_NO_EVENT:
@@ -302,7 +319,8 @@ static enum err_code yaml_syntax_error(struct yaml_build *b)
 {
     const yaml_parser_t *p = &b->parser;
     if (p->error == YAML_MEMORY_ERROR) return yaml_fail(b, ERR_NOMEM, 1, "out of memory");
-    const char *why = p->problem ? p->problem : "not YAML"; /* libyaml's own sentences: never the file's text */
+    const char *why =
+        p->problem ? p->problem : "not YAML"; /* libyaml's own sentences: never the file's text */
     return yaml_fail(b, ERR_INVALID, (unsigned)p->problem_mark.line + 1, why);
 }
 
@@ -334,7 +352,8 @@ enum err_code yaml_parse(struct view text, const char *name, struct yaml_doc **r
     if (code) goto out;
     if (view_starts(text, "\xEF\xBB\xBF")) text.ptr += 3, text.len -= 3;
     yaml_parser_set_encoding(&b.parser, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&b.parser, (const unsigned char *)(text.len ? text.ptr : ""), text.len);
+    yaml_parser_set_input_string(&b.parser, (const unsigned char *)(text.len ? text.ptr : ""),
+                                 text.len);
     code = yaml_events(&b);
     yaml_parser_delete(&b.parser);
     for (unsigned i = 0; i < YAML_DEPTH_MAX; i++) free(b.frames[i].key);

@@ -51,8 +51,9 @@ static void test_against_libc(void **state)
         struct tm tm;
         char want[80], text[CLOCK_TEXT];
         gmtime_r(&seconds, &tm);
-        snprintf(want, sizeof want, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900, tm.tm_mon + 1,
-                 tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(((ms % 1000) + 1000) % 1000));
+        snprintf(want, sizeof want, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900,
+                 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
+                 (int)(((ms % 1000) + 1000) % 1000));
         clock_format(ms, text);
         assert_string_equal(text, want);
         int64_t back;
@@ -82,14 +83,33 @@ static void test_parse(void **state)
     check_parse("1970-01-01T00:30:00+01:00", -1800000);
     check_parse("2016-12-31T23:59:60Z", 1483228800000);
     check_parse("2016-12-31T15:59:60.5-08:00", 1483228800500);
-    static const char *const bad[] = {
-        "", "2026", "2026-11-24", "2026-11-24 20:55:43Z", "2026-11-24T20:55:43", "2026-11-24T20:55Z",
-        "2026-11-24T20:55:43.Z", "2026-11-24T20:55:43+02", "2026-11-24T20:55:43+0200",
-        "2026-11-24T20:55:43+24:00", "2026-11-24T20:55:43+02:60", "2026-13-24T20:55:43Z",
-        "2026-00-24T20:55:43Z", "2026-11-31T20:55:43Z", "2026-11-00T20:55:43Z", "2026-02-29T20:55:43Z",
-        "2100-02-29T20:55:43Z", "2026-11-24T24:00:00Z", "2026-11-24T20:60:43Z", "2026-11-24T20:55:61Z",
-        "2026-11-24T20:55:60Z", "2026-11-24T20:55:43Zx", " 2026-11-24T20:55:43Z", "2026-1-24T20:55:43Z",
-        "+026-11-24T20:55:43Z", "2026-11-24T20:55:43,5Z", "12026-11-24T20:55:43Z"};
+    static const char *const bad[] = {"",
+                                      "2026",
+                                      "2026-11-24",
+                                      "2026-11-24 20:55:43Z",
+                                      "2026-11-24T20:55:43",
+                                      "2026-11-24T20:55Z",
+                                      "2026-11-24T20:55:43.Z",
+                                      "2026-11-24T20:55:43+02",
+                                      "2026-11-24T20:55:43+0200",
+                                      "2026-11-24T20:55:43+24:00",
+                                      "2026-11-24T20:55:43+02:60",
+                                      "2026-13-24T20:55:43Z",
+                                      "2026-00-24T20:55:43Z",
+                                      "2026-11-31T20:55:43Z",
+                                      "2026-11-00T20:55:43Z",
+                                      "2026-02-29T20:55:43Z",
+                                      "2100-02-29T20:55:43Z",
+                                      "2026-11-24T24:00:00Z",
+                                      "2026-11-24T20:60:43Z",
+                                      "2026-11-24T20:55:61Z",
+                                      "2026-11-24T20:55:60Z",
+                                      "2026-11-24T20:55:43Zx",
+                                      " 2026-11-24T20:55:43Z",
+                                      "2026-1-24T20:55:43Z",
+                                      "+026-11-24T20:55:43Z",
+                                      "2026-11-24T20:55:43,5Z",
+                                      "12026-11-24T20:55:43Z"};
     int64_t ms = -7;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_false(clock_parse(view_of(bad[i]), &ms));
@@ -97,7 +117,8 @@ static void test_parse(void **state)
     }
     assert_false(clock_parse(VIEW_LIT("2026-11-24T20:55:43\0"), &ms));
     static const char whole[] = "2026-11-24T20:55:43.123+02:00";
-    for (size_t len = 0; len < sizeof whole - 1; len++) assert_false(clock_parse(view_make(whole, len), &ms));
+    for (size_t len = 0; len < sizeof whole - 1; len++)
+        assert_false(clock_parse(view_make(whole, len), &ms));
 }
 
 static void test_duration(void **state)
@@ -106,18 +127,21 @@ static void test_duration(void **state)
     static const struct {
         const char *text;
         int64_t ms;
-    } good[] = {{"250ms", 250}, {"30s", 30000}, {"2m", 120000}, {"1h", 3600000}, {"7d", 604800000},
-                {"0s", 0},      {"007s", 7000}, {"106751991167d", 9223372036828800000}};
-    static const char *const bad[] = {"",     "5",    "s",    "1.5s", "-1s",           "1 s",
-                                      "1h2m", "1S",   "1w",   "1us",  "106751991168d", "99999999999999999999ms",
-                                      " 1s",  "1s ",  "0x1s", "1mss"};
+    } good[] = {
+        {"250ms", 250},    {"30s", 30000}, {"2m", 120000}, {"1h", 3600000},
+        {"7d", 604800000}, {"0s", 0},      {"007s", 7000}, {"106751991167d", 9223372036828800000}};
+    static const char *const bad[] = {
+        "",     "5",   "s",    "1.5s", "-1s",           "1 s",
+        "1h2m", "1S",  "1w",   "1us",  "106751991168d", "99999999999999999999ms",
+        " 1s",  "1s ", "0x1s", "1mss"};
     int64_t ms = -7;
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         assert_true(clock_duration(view_of(good[i].text), &ms));
         assert_true(ms == good[i].ms);
     }
     ms = -7;
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) assert_false(clock_duration(view_of(bad[i]), &ms));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(clock_duration(view_of(bad[i]), &ms));
     assert_false(clock_duration(VIEW_NONE, &ms));
     assert_int_equal(ms, -7);
 }
@@ -128,19 +152,22 @@ static void test_go_duration(void **state)
     static const struct {
         const char *text;
         int64_t ms;
-    } good[] = {{"1s", 1000},      {"6m0s", 360000}, {"12ms", 12},     {"1m30.5s", 90500}, {"8.64s", 8640},
-                {"1h2m3s4ms", 3723004}, {"0", 0},    {"0s", 0},        {"1us", 1},         {"999999ns", 1},
-                {"1000001ns", 2},  {".5s", 500},     {"1.s", 1000},    {"1.0000000009s", 1000},
-                {"20ms500us", 21}, {"1\xc2\xb5s", 1}, {"1\xce\xbcs", 1}, {"1d", 86400000},  {"0.1s0.2s", 300}};
-    static const char *const bad[] = {"",   "1",     "s",    "-1s",  "+1s",     ".s",         "1s2",
-                                      "1 s", "1x",   "00",   "1..s", "1s ",     "600000000h", "99999999999999999999s"};
+    } good[] = {{"1s", 1000},      {"6m0s", 360000},        {"12ms", 12},      {"1m30.5s", 90500},
+                {"8.64s", 8640},   {"1h2m3s4ms", 3723004},  {"0", 0},          {"0s", 0},
+                {"1us", 1},        {"999999ns", 1},         {"1000001ns", 2},  {".5s", 500},
+                {"1.s", 1000},     {"1.0000000009s", 1000}, {"20ms500us", 21}, {"1\xc2\xb5s", 1},
+                {"1\xce\xbcs", 1}, {"1d", 86400000},        {"0.1s0.2s", 300}};
+    static const char *const bad[] = {
+        "",    "1",  "s",  "-1s",  "+1s", ".s",         "1s2",
+        "1 s", "1x", "00", "1..s", "1s ", "600000000h", "99999999999999999999s"};
     int64_t ms = -7;
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         assert_true(clock_go_duration(view_of(good[i].text), &ms));
         assert_int_equal(ms, good[i].ms);
     }
     ms = -7;
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) assert_false(clock_go_duration(view_of(bad[i]), &ms));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(clock_go_duration(view_of(bad[i]), &ms));
     assert_false(clock_go_duration(VIEW_NONE, &ms));
     assert_int_equal(ms, -7);
 }
@@ -148,8 +175,9 @@ static void test_go_duration(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_format),   cmocka_unit_test(test_against_libc), cmocka_unit_test(test_parse),
-        cmocka_unit_test(test_duration), cmocka_unit_test(test_go_duration),
+        cmocka_unit_test(test_format),      cmocka_unit_test(test_against_libc),
+        cmocka_unit_test(test_parse),       cmocka_unit_test(test_duration),
+        cmocka_unit_test(test_go_duration),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -82,7 +82,8 @@ static void test_names_and_classes(void **state)
     assert_string_equal(err_name(ERR_OK), "ok");
     assert_string_equal(err_name(ERR_TOO_LARGE), "too_large");
     assert_string_equal(err_name(ERR_INTERNAL), "internal");
-    for (int c = ERR_OK; c <= ERR_INTERNAL; c++) assert_true(strlen(err_name((enum err_code)c)) > 0);
+    for (int c = ERR_OK; c <= ERR_INTERNAL; c++)
+        assert_true(strlen(err_name((enum err_code)c)) > 0);
     assert_int_equal(err_class_of(ERR_INVALID), ERR_CLASS_CALLER);
     assert_int_equal(err_class_of(ERR_TOO_LARGE), ERR_CLASS_CALLER);
     assert_int_equal(err_class_of(ERR_NOT_FOUND), ERR_CLASS_CALLER);
@@ -100,8 +101,10 @@ static void test_names_and_classes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_set),          cmocka_unit_test(test_null_is_allowed),
-        cmocka_unit_test(test_wrap),         cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_set),
+        cmocka_unit_test(test_null_is_allowed),
+        cmocka_unit_test(test_wrap),
+        cmocka_unit_test(test_cut),
         cmocka_unit_test(test_names_and_classes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,7 +27,8 @@ static void test_sha256(void **state)
     check_hex(d, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     hash_sha256(VIEW_NONE, d);
     check_hex(d, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-    const struct view ab_c[] = {VIEW_LIT("ab"), VIEW_LIT("c")}, a_bc[] = {VIEW_LIT("a"), VIEW_LIT("bc")};
+    const struct view ab_c[] = {VIEW_LIT("ab"), VIEW_LIT("c")},
+                      a_bc[] = {VIEW_LIT("a"), VIEW_LIT("bc")};
     hash_sha256_parts(ab_c, 2, d);
     check_hex(d, "601d5476e2ccfe2c87a2bba7a322659734a05749d5b5aa781f513e4912db0d5f");
     hash_sha256_parts(a_bc, 2, d);
@@ -40,7 +41,8 @@ static void test_hmac(void **state)
 {
     (void)state;
     unsigned char d[SHA256_BYTES], key[131];
-    hash_hmac_sha256(VIEW_LIT("Jefe"), VIEW_LIT("what do ya want for nothing?"), d); /* RFC 4231, 2 */
+    hash_hmac_sha256(VIEW_LIT("Jefe"), VIEW_LIT("what do ya want for nothing?"),
+                     d); /* RFC 4231, 2 */
     check_hex(d, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
     memset(key, 0xaa, sizeof key);
     hash_hmac_sha256(view_make(key, sizeof key),
@@ -87,7 +89,8 @@ static void test_base64url(void **state)
     check_encoded(VIEW_LIT("foo"), "Zm9v");
     check_encoded(VIEW_LIT("foobar"), "Zm9vYmFy");
     check_encoded(VIEW_LIT("\xfb\xff\xfe"), "-__-");
-    static const char *const bad[] = {"Z", "Zm9vY", "Zg==", "Zm+v", "Zm/v", "Zm9 ", "Zh", "Zm9", "\x80mmm"};
+    static const char *const bad[] = {"Z",    "Zm9vY", "Zg==", "Zm+v",   "Zm/v",
+                                      "Zm9 ", "Zh",    "Zm9",  "\x80mmm"};
     struct buf b;
     buf_init(&b, 100);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -127,8 +130,8 @@ static void test_base64url_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sha256),    cmocka_unit_test(test_hmac),
-        cmocka_unit_test(test_small_hashes), cmocka_unit_test(test_base64url),
+        cmocka_unit_test(test_sha256),           cmocka_unit_test(test_hmac),
+        cmocka_unit_test(test_small_hashes),     cmocka_unit_test(test_base64url),
         cmocka_unit_test(test_base64url_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* Job ids: every value here is pinned. A failure means that old ids would be read or made differently: mend the code. */
+/* Job ids: every value here is pinned. A failure means that old ids would be read or made
+ * differently: mend the code. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,9 +21,9 @@ static void test_home_is_pinned(void **state)
         const char *tenant, *seed;
         uint32_t home;
     } pins[] = {
-        {{8, 4}, "acme", "key-1", 6},  {{8, 4}, "acme", "key-2", 0}, {{1, 1}, "acme", "x", 0},
-        {{4096, 4096}, "globex", "order 17", 2978}, {{12, 5}, "", "", 4},
-        {{64, 8}, "acme", "key-1", 10},
+        {{8, 4}, "acme", "key-1", 6}, {{8, 4}, "acme", "key-2", 0},
+        {{1, 1}, "acme", "x", 0},     {{4096, 4096}, "globex", "order 17", 2978},
+        {{12, 5}, "", "", 4},         {{64, 8}, "acme", "key-1", 10},
     };
     for (size_t i = 0; i < sizeof pins / sizeof pins[0]; i++) {
         uint32_t home = id_home(pins[i].space, view_of(pins[i].tenant), view_of(pins[i].seed));
@@ -37,7 +38,8 @@ static void test_home_spreads(void **state)
     const struct id_space space = {.partitions = 48, .lanes = 6};
     unsigned per_home[48] = {0}, tenants[48] = {0};
     for (uint32_t i = 0; i < 6000; i++) {
-        char key[5] = {(char)('a' + i % 26), (char)('0' + i / 26 % 10), (char)(i >> 8), (char)i, 'x'};
+        char key[5] = {(char)('a' + i % 26), (char)('0' + i / 26 % 10), (char)(i >> 8), (char)i,
+                       'x'};
         per_home[id_home(space, VIEW_LIT("acme"), view_make(key, 5))]++;
         tenants[id_home((struct id_space){48, 1}, view_make(key, 5), VIEW_LIT("k"))]++;
     }
@@ -85,7 +87,8 @@ static void test_v8(void **state)
     assert_string_equal(id.text, "212034b0-d14d-84e2-af25-3f9cafa3be2e");
     other = id_new_v8(large, VIEW_LIT("globexo"), VIEW_LIT("rder 17"));
     assert_string_not_equal(id.text, other.text);
-    id = id_new_derived(VIEW_LIT("0193606e-c0fb-7003-9d2b-3f0a5c7e9b11"), VIEW_LIT("profile"), 0xabc);
+    id = id_new_derived(VIEW_LIT("0193606e-c0fb-7003-9d2b-3f0a5c7e9b11"), VIEW_LIT("profile"),
+                        0xabc);
     assert_string_equal(id.text, "abdc206e-7c71-8abc-9272-fdfb6d0b89b5");
     assert_int_equal(id_partition(&id), 0xabc);
 }
@@ -118,8 +121,10 @@ static void test_parse_is_strict(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_home_is_pinned),  cmocka_unit_test(test_home_spreads),
-        cmocka_unit_test(test_v7),              cmocka_unit_test(test_v8),
+        cmocka_unit_test(test_home_is_pinned),
+        cmocka_unit_test(test_home_spreads),
+        cmocka_unit_test(test_v7),
+        cmocka_unit_test(test_v8),
         cmocka_unit_test(test_parse_is_strict),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,8 @@
-/* JSON: the golden folders (tests/golden/json: valid/NAME/input, invalid/NAME/{input,error}; a new case is a new folder),
- * the scanner's limits and costs, raw access, trees, and the writer.
+/* JSON: the golden folders (tests/golden/json: valid/NAME/input, invalid/NAME/{input,error}; a new
+ * case is a new folder), the scanner's limits and costs, raw access, trees, and the writer.
  *
- * `error` holds three lines: the code's name, the JSON pointer, the sentence. Run from the checkout's root. */
+ * `error` holds three lines: the code's name, the JSON pointer, the sentence. Run from the
+ * checkout's root. */
 #include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +20,8 @@
 #include "common/base/utf8.h"
 
 static const struct json_limits limits = {.bytes_max = 8192, .depth_max = 32, .nodes_max = 1000};
-static const struct json_limits wide = {.bytes_max = 64 << 20, .depth_max = 200, .nodes_max = 10000000};
+static const struct json_limits wide = {
+    .bytes_max = 64 << 20, .depth_max = 200, .nodes_max = 10000000};
 
 enum { FILE_MAX = 16384 };
 
@@ -114,14 +116,16 @@ static void test_golden(void **state)
 static void test_every_cut(void **state)
 {
     (void)state;
-    static const char text[] = "{\"a\":[1,-2.5e+3,true,false,null,\"\\u00e9\\ud83d\\udc1d \xE2\x82\xAC\"],"
-                               "\"b\":{\"c\":{},\"d\":[],\"\\u0065\":\"x\"}}";
+    static const char text[] =
+        "{\"a\":[1,-2.5e+3,true,false,null,\"\\u00e9\\ud83d\\udc1d \xE2\x82\xAC\"],"
+        "\"b\":{\"c\":{},\"d\":[],\"\\u0065\":\"x\"}}";
     assert_int_equal(check_exact(VIEW_LIT(text), NULL), ERR_OK);
     for (size_t len = 0; len < sizeof text - 1; len++) {
         struct err err;
         assert_int_equal(check_exact(view_make(text, len), &err), ERR_INVALID);
         struct view copy = exact_copy(view_make(text, len)), value = VIEW_NONE, key;
-        size_t cursor = 0; /* and raw access stays inside even where json_check would have refused */
+        size_t cursor =
+            0; /* and raw access stays inside even where json_check would have refused */
         json_raw_member(copy, VIEW_LIT("nothing"), &value);
         while (json_raw_each(copy, &cursor, &key, &value)) assert_true(value.len <= len);
         free((void *)(uintptr_t)copy.ptr);
@@ -132,7 +136,8 @@ static void test_every_cut(void **state)
 static void test_mutations_against_jansson(void **state)
 {
     (void)state;
-    static const char text[] = "{\"ab\":[1,-2.5e+3,true,null,\"\\u00e9\\n\xC3\xA9\"],\"c\":{\"d\":0}}";
+    static const char text[] =
+        "{\"ab\":[1,-2.5e+3,true,null,\"\\u00e9\\n\xC3\xA9\"],\"c\":{\"d\":0}}";
     struct rng rng;
     rng_seed(&rng, 8);
     char bytes[sizeof text];
@@ -140,13 +145,16 @@ static void test_mutations_against_jansson(void **state)
     for (int i = 0; i < 60000; i++) {
         memcpy(bytes, text, sizeof text);
         for (uint64_t n = 1 + rng_below(&rng, 2); n; n--)
-            bytes[rng_below(&rng, sizeof text - 1)] = (char)(rng_below(&rng, 3) ? (uint64_t)text[rng_below(&rng, sizeof text - 1)] : rng_next(&rng));
+            bytes[rng_below(&rng, sizeof text - 1)] =
+                (char)(rng_below(&rng, 3) ? (uint64_t)text[rng_below(&rng, sizeof text - 1)]
+                                          : rng_next(&rng));
         struct view v = view_make(bytes, sizeof text - 1);
         json_error_t why;
         struct err err = {.text = ""};
         json_t *theirs = json_loadb(v.ptr, v.len, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &why);
         enum err_code ours = json_check(v, &limits, &err);
-        if ((ours == ERR_OK) != (theirs != NULL)) fail_msg("%s: %.*s (%s)", why.text, (int)v.len, v.ptr, err.text);
+        if ((ours == ERR_OK) != (theirs != NULL))
+            fail_msg("%s: %.*s (%s)", why.text, (int)v.len, v.ptr, err.text);
         agreed += theirs != NULL;
         json_decref(theirs);
     }
@@ -170,7 +178,8 @@ static void test_limits(void **state)
     assert_int_equal(json_check(VIEW_LIT("1"), &flat, &err), ERR_OK);
     assert_int_equal(json_check(VIEW_LIT("[]"), &flat, &err), ERR_TOO_LARGE);
     char deep[2 * JSON_DEPTH_MAX + 2];
-    const struct json_limits any = {.bytes_max = SIZE_MAX, .depth_max = 1000000, .nodes_max = SIZE_MAX};
+    const struct json_limits any = {
+        .bytes_max = SIZE_MAX, .depth_max = 1000000, .nodes_max = SIZE_MAX};
     memset(deep, '[', JSON_DEPTH_MAX + 1);
     memset(deep + JSON_DEPTH_MAX + 1, ']', JSON_DEPTH_MAX + 1);
     assert_int_equal(json_check(view_make(deep, sizeof deep), &any, &err), ERR_TOO_LARGE);
@@ -233,7 +242,8 @@ static void test_duplicates_at_every_place(void **state)
 
 /* Counts through the sanitizer's hooks; a build without it has none and skips. */
 int __sanitizer_install_malloc_and_free_hooks(void (*on_malloc)(const volatile void *, size_t),
-                                              void (*on_free)(const volatile void *)) __attribute__((weak));
+                                              void (*on_free)(const volatile void *))
+    __attribute__((weak));
 
 static unsigned allocations; /* the hook has no argument to carry it */
 
@@ -252,8 +262,9 @@ static void test_allocations(void **state)
 {
     (void)state;
     if (!__sanitizer_install_malloc_and_free_hooks) skip();
-    static const char body[] = "{\"workflow\":\"onboard\",\"input\":{\"url\":\"https://a.example\",\"tags\":[\"x\",\"y\"],"
-                               "\"n\":[1,2.5,true,null]},\"class\":\"bulk\",\"metadata\":{\"a\":\"b\"},\"key\":\"k-1\"}";
+    static const char body[] =
+        "{\"workflow\":\"onboard\",\"input\":{\"url\":\"https://a.example\",\"tags\":[\"x\",\"y\"],"
+        "\"n\":[1,2.5,true,null]},\"class\":\"bulk\",\"metadata\":{\"a\":\"b\"},\"key\":\"k-1\"}";
     struct view found;
     assert_true(__sanitizer_install_malloc_and_free_hooks(count_malloc, count_free) > 0);
     allocations = 0;
@@ -281,7 +292,8 @@ static struct view raw(const char *text, const char *key)
 static void test_raw_access(void **state)
 {
     (void)state;
-    static const char text[] = " { \"a\" : 1.0 , \"s\":\"}\\\"]\", \"o\":{\"a\":[{}, [] ] } ,\"\\u00e9/\\\"\":true,\"\":null,"
+    static const char text[] = " { \"a\" : 1.0 , \"s\":\"}\\\"]\", \"o\":{\"a\":[{}, [] ] } "
+                               ",\"\\u00e9/\\\"\":true,\"\":null,"
                                "\"n\":-1e5}";
     assert_true(view_eq_str(raw(text, "a"), "1.0"));
     assert_true(view_eq_str(raw(text, "s"), "\"}\\\"]\""));
@@ -338,7 +350,8 @@ static void test_raw_string_and_kind(void **state)
     assert_true(view_eq_str(buf_view(&b), "a\xC3\xA9\xF0\x9F\x90\x9D\\/\n"));
     assert_true(json_raw_string(VIEW_LIT(" \"more\" "), &b)); /* appended */
     assert_int_equal(b.len, 14);
-    static const char *const bad[] = {"", "\"", "1", "null", "\"\\x\"", "\"\\ud83d\"", "\"\\u00\"", "\"\\\""};
+    static const char *const bad[] = {"",        "\"",          "1",         "null",
+                                      "\"\\x\"", "\"\\ud83d\"", "\"\\u00\"", "\"\\\""};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_false(json_raw_string(view_of(bad[i]), &b));
         assert_int_equal(b.len, 14);
@@ -379,14 +392,17 @@ static void test_trees(void **state)
     check_put("[9223372036854775807,-9223372036854775808,9007199254740993]",
               "[9223372036854775807,-9223372036854775808,9007199254740993]");
     /* one large integer turns into a real; its neighbours and the digits in strings do not */
-    check_put("[9223372036854775808,9007199254740993,\"\\\"9223372036854775808\",{\"9223372036854775808\":-9223372036854775809}]",
+    check_put("[9223372036854775808,9007199254740993,\"\\\"9223372036854775808\",{"
+              "\"9223372036854775808\":-9223372036854775809}]",
               "[9.223372036854776e+18,9007199254740993,\"\\\"9223372036854775808\","
               "{\"9223372036854775808\":-9.223372036854776e+18}]");
     check_put("18446744073709551616", "1.8446744073709552e+19");
     check_put("{\"b\":{},\"a\":[],\"c\":[true,false,null,\"\\u0007\\\"\xC3\xA9\"]}",
               "{\"b\":{},\"a\":[],\"c\":[true,false,null,\"\\u0007\\\"\xC3\xA9\"]}");
     json_t *tree = NULL;
-    assert_int_equal(json_load(VIEW_LIT("{\"s\":\"x\",\"i\":-5,\"t\":true,\"f\":false,\"r\":1.5}"), &limits, &tree, NULL), ERR_OK);
+    assert_int_equal(json_load(VIEW_LIT("{\"s\":\"x\",\"i\":-5,\"t\":true,\"f\":false,\"r\":1.5}"),
+                               &limits, &tree, NULL),
+                     ERR_OK);
     assert_string_equal(json_str(tree, "s", "no"), "x");
     assert_string_equal(json_str(tree, "i", "no"), "no");
     assert_null(json_str(tree, "absent", NULL));
@@ -437,8 +453,10 @@ static void test_writer(void **state)
     jw_end_array(&w);
     jw_end_object(&w);
     static const char want[] =
-        "{\"type\":\"job.started\",\"text\":\"a\\\"b\\\\c\\n\\r\\t\\b\\f\\u0001\x7f\xC3\xA9\xEF\xBF\xBD\xEF\xBF\xBD\","
-        "\"nul\":\"x\xEF\xBF\xBDy\",\"none\":null,\"null\":null,\"min\":-9223372036854775808,\"no\":false,"
+        "{\"type\":\"job.started\",\"text\":"
+        "\"a\\\"b\\\\c\\n\\r\\t\\b\\f\\u0001\x7f\xC3\xA9\xEF\xBF\xBD\xEF\xBF\xBD\","
+        "\"nul\":\"x\xEF\xBF\xBDy\",\"none\":null,\"null\":null,\"min\":-9223372036854775808,"
+        "\"no\":false,"
         "\"at\":\"2026-11-24T20:55:43.123Z\",\"never\":null,\"raw\":{\"x\":[]},\"absent\":null,"
         "\"l\\\"ist\":[0.1,3.0,null,{},[],null,1]}";
     if (!view_eq_str(buf_view(&b), want)) fail_msg("%.*s", (int)b.len, b.data);
@@ -446,7 +464,8 @@ static void test_writer(void **state)
     buf_fini(&b);
 }
 
-/* Any bytes as a string: what is written is accepted, and comes back as it was where it was UTF-8. */
+/* Any bytes as a string: what is written is accepted, and comes back as it was where it was UTF-8.
+ */
 static void test_writer_any_bytes(void **state)
 {
     (void)state;
@@ -460,7 +479,8 @@ static void test_writer_any_bytes(void **state)
     for (int i = 0; i < 20000; i++) {
         size_t len = rng_below(&rng, sizeof bytes);
         bool ascii = rng_below(&rng, 2);
-        for (size_t k = 0; k < len; k++) bytes[k] = (char)(ascii ? 1 + rng_below(&rng, 127) : rng_next(&rng));
+        for (size_t k = 0; k < len; k++)
+            bytes[k] = (char)(ascii ? 1 + rng_below(&rng, 127) : rng_next(&rng));
         buf_reset(&b);
         buf_reset(&back);
         jw_init(&w, &b);
@@ -473,7 +493,8 @@ static void test_writer_any_bytes(void **state)
     buf_fini(&back);
 }
 
-/* Our own UTF-8 rule against the table of the Unicode standard, for every sequence of up to three bytes. */
+/* Our own UTF-8 rule against the table of the Unicode standard, for every sequence of up to three
+ * bytes. */
 static void test_utf8(void **state)
 {
     (void)state;
@@ -500,7 +521,8 @@ static void test_utf8(void **state)
     assert_int_equal(utf8_length("\xF5\x80\x80\x80", "\xF5\x80\x80\x80" + 4), 0);
 }
 
-/* The eight-at-a-time skip stops exactly where the slow one would, for every byte in every place. */
+/* The eight-at-a-time skip stops exactly where the slow one would, for every byte in every place.
+ */
 static void test_skip_plain(void **state)
 {
     (void)state;

@@ -44,14 +44,17 @@ static void test_shape(void **state)
     (void)state;
     struct sink s;
     sink_open(&s, LOG_INFO);
-    log_event(s.log, LOG_INFO, VIEW_LIT("01a2"), "job_done", LOG_S("status", "succeeded"), LOG_N("ms", -12),
-              LOG_R("cost", 0.1), LOG_V("none", VIEW_NONE), LOG_V("quote", VIEW_LIT("a\"\n\xff")));
-    assert_string_equal(s.last, "{\"ts\":\"2026-11-24T20:55:43.123Z\",\"level\":\"info\",\"program\":\"gateway\","
-                                "\"job\":\"01a2\",\"event\":\"job_done\",\"status\":\"succeeded\",\"ms\":-12,"
-                                "\"cost\":0.1,\"none\":null,\"quote\":\"a\\\"\\n\xEF\xBF\xBD\"}");
+    log_event(s.log, LOG_INFO, VIEW_LIT("01a2"), "job_done", LOG_S("status", "succeeded"),
+              LOG_N("ms", -12), LOG_R("cost", 0.1), LOG_V("none", VIEW_NONE),
+              LOG_V("quote", VIEW_LIT("a\"\n\xff")));
+    assert_string_equal(
+        s.last, "{\"ts\":\"2026-11-24T20:55:43.123Z\",\"level\":\"info\",\"program\":\"gateway\","
+                "\"job\":\"01a2\",\"event\":\"job_done\",\"status\":\"succeeded\",\"ms\":-12,"
+                "\"cost\":0.1,\"none\":null,\"quote\":\"a\\\"\\n\xEF\xBF\xBD\"}");
     log_event(s.log, LOG_ERROR, VIEW_NONE, "plain");
-    assert_string_equal(s.last, "{\"ts\":\"2026-11-24T20:55:43.123Z\",\"level\":\"error\",\"program\":\"gateway\","
-                                "\"event\":\"plain\"}");
+    assert_string_equal(
+        s.last, "{\"ts\":\"2026-11-24T20:55:43.123Z\",\"level\":\"error\",\"program\":\"gateway\","
+                "\"event\":\"plain\"}");
     log_event(s.log, LOG_DEBUG, VIEW_NONE, "below");
     assert_int_equal(s.lines, 2);
     log_free(s.log);
@@ -60,7 +63,8 @@ static void test_shape(void **state)
     log_free(NULL);
 }
 
-/* Whatever the fields hold, the line is bounded, is JSON (the sink checks) and says that it was cut. */
+/* Whatever the fields hold, the line is bounded, is JSON (the sink checks) and says that it was
+ * cut. */
 static void test_ceiling(void **state)
 {
     (void)state;
@@ -70,18 +74,20 @@ static void test_ceiling(void **state)
     memset(long_text, 'x', sizeof long_text - 1);
     log_event(s.log, LOG_INFO, VIEW_NONE, "one", LOG_S("text", long_text), LOG_N("after", 1));
     assert_non_null(strstr(s.last, "x\",\"after\":1,\"cut\":true}"));
-    log_event(s.log, LOG_INFO, view_of(long_text), long_text, LOG_S("a", long_text), LOG_S("b", long_text),
-              LOG_S("c", long_text), LOG_S("d", long_text), LOG_N("n", 1));
+    log_event(s.log, LOG_INFO, view_of(long_text), long_text, LOG_S("a", long_text),
+              LOG_S("b", long_text), LOG_S("c", long_text), LOG_S("d", long_text), LOG_N("n", 1));
     assert_non_null(strstr(s.last, "\"cut\":true}"));
     assert_non_null(strstr(s.last, "\"n\":1"));
     for (size_t len = 900; len < 1100; len++) {
         for (size_t i = 0; i < len; i++) long_text[i] = (char)"\xC3\xA9"[i % 2];
-        log_event(s.log, LOG_INFO, VIEW_NONE, "e", LOG_V("u", view_make(long_text, len & ~(size_t)1)));
+        log_event(s.log, LOG_INFO, VIEW_NONE, "e",
+                  LOG_V("u", view_make(long_text, len & ~(size_t)1)));
         assert_null(strstr(s.last, "\xEF\xBF\xBD")); /* no half characters */
     }
     memset(long_text, 1, 1000); /* every byte becomes six */
     for (size_t len = 0; len < 1000; len++)
-        log_event(s.log, LOG_INFO, VIEW_NONE, "c", LOG_V("u", view_make(long_text, len)), LOG_S("v", "w"));
+        log_event(s.log, LOG_INFO, VIEW_NONE, "c", LOG_V("u", view_make(long_text, len)),
+                  LOG_S("v", "w"));
     log_free(s.log);
 }
 
@@ -94,13 +100,15 @@ static void test_suppress(void **state)
     assert_int_equal(s.lines, LOG_BURST);
     log_event(s.log, LOG_ERROR, VIEW_NONE, "kafka_down"); /* another event has its own count */
     assert_int_equal(s.lines, LOG_BURST + 1);
-    for (int i = 0; i < 1000; i++) log_event(s.log, LOG_INFO, VIEW_NONE, "job_done"); /* never held back */
+    for (int i = 0; i < 1000; i++)
+        log_event(s.log, LOG_INFO, VIEW_NONE, "job_done"); /* never held back */
     assert_int_equal(s.lines, LOG_BURST + 1001);
     s.clock.mono_ms = 6000;
     s.lines = 0;
     log_event(s.log, LOG_DEBUG, VIEW_NONE, "below the floor, but time goes on");
     assert_int_equal(s.lines, 1);
-    assert_non_null(strstr(s.last, "\"event\":\"suppressed\",\"of\":\"redis_down\",\"count\":980}"));
+    assert_non_null(
+        strstr(s.last, "\"event\":\"suppressed\",\"of\":\"redis_down\",\"count\":980}"));
     log_event(s.log, LOG_WARN, VIEW_NONE, "redis_down");
     assert_int_equal(s.lines, 2);
     for (int i = 0; i < LOG_BURST; i++) log_event(s.log, LOG_WARN, VIEW_NONE, "redis_down");

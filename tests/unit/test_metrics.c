@@ -25,7 +25,8 @@ static const struct metric_spec jobs = {.name = "sluice_jobs_total",
                                         .help = "Jobs that ended.\nBy \\status.",
                                         .kind = METRIC_COUNTER,
                                         .labels = {"status", "class"}};
-static const struct metric_spec up = {.name = "sluice_up", .help = "1 while up", .kind = METRIC_GAUGE};
+static const struct metric_spec up = {
+    .name = "sluice_up", .help = "1 while up", .kind = METRIC_GAUGE};
 static const double bounds[] = {0.005, 0.1, 1, 2.5};
 static const struct metric_spec seconds = {.name = "sluice_step_seconds",
                                            .help = "Time of a step",
@@ -68,21 +69,23 @@ static void test_histogram(void **state)
 {
     (void)state;
     struct metrics *m = metrics_new();
-    struct metric_series *s = metric_series(metrics_family(m, &seconds), (const char *const[]){"llm"});
+    struct metric_series *s =
+        metric_series(metrics_family(m, &seconds), (const char *const[]){"llm"});
     metric_observe(s, 0.1); /* on the bound: inside */
     metric_observe(s, 0.001);
     metric_observe(s, 0.5);
     metric_observe(s, 2.5);
     metric_observe(s, 100);
     metric_observe(s, (double)NAN); /* not counted: it would spoil the sum */
-    check_text(m, "# HELP sluice_step_seconds Time of a step\n# TYPE sluice_step_seconds histogram\n"
-                  "sluice_step_seconds_bucket{kind=\"llm\",le=\"0.005\"} 1\n"
-                  "sluice_step_seconds_bucket{kind=\"llm\",le=\"0.1\"} 2\n"
-                  "sluice_step_seconds_bucket{kind=\"llm\",le=\"1\"} 3\n"
-                  "sluice_step_seconds_bucket{kind=\"llm\",le=\"2.5\"} 4\n"
-                  "sluice_step_seconds_bucket{kind=\"llm\",le=\"+Inf\"} 5\n"
-                  "sluice_step_seconds_sum{kind=\"llm\"} 103.101\n"
-                  "sluice_step_seconds_count{kind=\"llm\"} 5\n");
+    check_text(m,
+               "# HELP sluice_step_seconds Time of a step\n# TYPE sluice_step_seconds histogram\n"
+               "sluice_step_seconds_bucket{kind=\"llm\",le=\"0.005\"} 1\n"
+               "sluice_step_seconds_bucket{kind=\"llm\",le=\"0.1\"} 2\n"
+               "sluice_step_seconds_bucket{kind=\"llm\",le=\"1\"} 3\n"
+               "sluice_step_seconds_bucket{kind=\"llm\",le=\"2.5\"} 4\n"
+               "sluice_step_seconds_bucket{kind=\"llm\",le=\"+Inf\"} 5\n"
+               "sluice_step_seconds_sum{kind=\"llm\"} 103.101\n"
+               "sluice_step_seconds_count{kind=\"llm\"} 5\n");
     metrics_free(m);
 }
 
@@ -100,7 +103,8 @@ static void test_series_ceiling(void **state)
     }
     check_text(m, "# HELP x_total x\n# TYPE x_total counter\n"
                   "x_total{l=\"v0\"} 1\nx_total{l=\"v1\"} 1\nx_total{l=\"other\"} 98\n");
-    assert_ptr_equal(metric_series(f, (const char *const[]){"other"}), metric_series(f, (const char *const[]){"w"}));
+    assert_ptr_equal(metric_series(f, (const char *const[]){"other"}),
+                     metric_series(f, (const char *const[]){"w"}));
     metrics_free(m);
     metrics_free(NULL);
 }
@@ -140,8 +144,10 @@ static void test_failure_is_quiet(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text),           cmocka_unit_test(test_histogram),
-        cmocka_unit_test(test_series_ceiling), cmocka_unit_test(test_long_values_are_one_series),
+        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_histogram),
+        cmocka_unit_test(test_series_ceiling),
+        cmocka_unit_test(test_long_values_are_one_series),
         cmocka_unit_test(test_failure_is_quiet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* Checked reading of replies and of record headers: another shape than expected reads as nothing. */
+/* Checked reading of replies and of record headers: another shape than expected reads as nothing.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

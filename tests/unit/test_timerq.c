@@ -1,4 +1,5 @@
-/* Timer queue: order, moving, cancelling, and everything a callback may do while the queue fires. */
+/* Timer queue: order, moving, cancelling, and everything a callback may do while the queue fires.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -34,7 +35,8 @@ static void item_fire(void *arg)
     assert_false(timerq_pending(&i->timer));
     if (i->trace->count < LOG_MAX) i->trace->fired[i->trace->count] = i->name;
     i->trace->count++;
-    if (i->again_ms >= 0) assert_true(timerq_set(i->trace->q, &i->timer, i->again_ms, item_fire, i));
+    if (i->again_ms >= 0)
+        assert_true(timerq_set(i->trace->q, &i->timer, i->again_ms, item_fire, i));
     if (i->cancel) timerq_cancel(i->trace->q, &i->cancel->timer);
     if (i->move) assert_true(timerq_set(i->trace->q, &i->move->timer, 0, item_fire, i->move));
 }
@@ -171,12 +173,14 @@ static void test_random(void **state)
         }
         now += (int64_t)rng_below(&rng, 10);
         size_t due = 0;
-        for (size_t i = 0; i < N; i++) due += timerq_pending(&items[i].timer) && items[i].timer.when_ms <= now;
+        for (size_t i = 0; i < N; i++)
+            due += timerq_pending(&items[i].timer) && items[i].timer.when_ms <= now;
         t.count = 0;
         assert_int_equal(timerq_run(t.q, now, SIZE_MAX), due);
         for (size_t i = 1; i < t.count && i < LOG_MAX; i++) {
             const struct timer *a = &items[t.fired[i - 1]].timer, *b = &items[t.fired[i]].timer;
-            assert_true(a->when_ms < b->when_ms || (a->when_ms == b->when_ms && a->order < b->order));
+            assert_true(a->when_ms < b->when_ms ||
+                        (a->when_ms == b->when_ms && a->order < b->order));
         }
         assert_true(timerq_next_ms(t.q) > now);
     }

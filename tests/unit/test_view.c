@@ -69,8 +69,9 @@ static void test_trim_and_cut(void **state)
 static void test_u64(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", "-1", "+1", " 1", "1 ", "1a", "0x1", "18446744073709551616",
-                                      "99999999999999999999", "1.0"};
+    static const char *const bad[] = {
+        "",   "-1", "+1", " 1", "1 ", "1a", "0x1", "18446744073709551616", "99999999999999999999",
+        "1.0"};
     uint64_t n = 7;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_false(view_u64(view_of(bad[i]), &n));
@@ -86,7 +87,8 @@ static void test_u64(void **state)
 static void test_i64(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", "-", "--1", "+1", "9223372036854775808", "-9223372036854775809"};
+    static const char *const bad[] = {
+        "", "-", "--1", "+1", "9223372036854775808", "-9223372036854775809"};
     int64_t n = 7;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_false(view_i64(view_of(bad[i]), &n));
@@ -147,8 +149,9 @@ static void test_list(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_making), cmocka_unit_test(test_comparing), cmocka_unit_test(test_trim_and_cut),
-        cmocka_unit_test(test_u64),    cmocka_unit_test(test_i64),       cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_making),       cmocka_unit_test(test_comparing),
+        cmocka_unit_test(test_trim_and_cut), cmocka_unit_test(test_u64),
+        cmocka_unit_test(test_i64),          cmocka_unit_test(test_copies),
         cmocka_unit_test(test_list),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
