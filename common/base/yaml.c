@@ -14,7 +14,6 @@
 #include "common/base/utf8.h"
 #include "common/base/yaml.h"
 #include <assert.h>
-#include <errno.h>
 #include <math.h>
 
 enum {
@@ -108,20 +107,22 @@ static bool yaml_is_number(struct view v, bool *ret_int)
     return at == v.len;
 }
 
-/* 0x1f and 0o17; NULL when it is none of these. */
-static json_t *yaml_radix(struct view v)
+/* 0x1f and 0o17. False: neither; *ret_fits: within 64 bits, and then *ret. */
+static bool yaml_is_radix(struct view v, int64_t *ret, bool *ret_fits)
 {
-    static const char hex[] = "0123456789abcdefABCDEF", octal[] = "01234567";
-    bool is_hex = view_starts(v, "0x");
-    if (v.len < 3 || v.len > 17 || (!is_hex && !view_starts(v, "0o"))) return NULL;
+    static const char digits[] = "0123456789abcdef";
+    int64_t base = view_starts(v, "0x") ? 16 : 8, n = 0;
+    if (v.len < 3 || (base == 8 && !view_starts(v, "0o"))) return false;
+    *ret_fits = true;
     for (size_t i = 2; i < v.len; i++) {
-        if (!v.ptr[i] || !strchr(is_hex ? hex : octal, v.ptr[i])) return NULL;
+        int c = v.ptr[i] >= 'A' && v.ptr[i] <= 'F' ? v.ptr[i] | 0x20 : v.ptr[i];
+        const char *at = c ? memchr(digits, c, (size_t)base) : NULL;
+        if (!at) return false;
+        if (__builtin_mul_overflow(n, base, &n) || __builtin_add_overflow(n, at - digits, &n))
+            *ret_fits = false;
     }
-    char digits[18];
-    view_copy((struct view){v.ptr + 2, v.len - 2}, digits, sizeof digits);
-    errno = 0;
-    long long n = strtoll(digits, NULL, is_hex ? 16 : 8);
-    return errno ? NULL : json_integer(n);
+    *ret = n;
+    return true;
 }
 
 static json_t *yaml_number(struct view v, bool is_int)
@@ -144,18 +145,18 @@ static json_t *yaml_plain(struct view v, const char **ret_why)
     static const char *const unreal[] = {".inf",  ".Inf",  ".INF",  "+.inf", "+.Inf",
                                          "+.INF", "-.inf", "-.Inf", "-.INF", ".nan",
                                          ".NaN",  ".NAN",  NULL};
-    bool is_int;
+    bool is_int, fits;
+    int64_t n;
     if (yaml_is_any(v, nulls)) return json_null();
     if (yaml_is_any(v, trues)) return json_true();
     if (yaml_is_any(v, falses)) return json_false();
-    json_t *radix = yaml_radix(v);
-    if (radix) return radix;
     if (yaml_is_any(v, unreal)) {
         *ret_why = "infinity and NaN are not values here (quote the text to have a string)";
         return NULL;
     }
-    if (!yaml_is_number(v, &is_int)) return json_stringn(v.ptr, v.len);
-    json_t *number = yaml_number(v, is_int);
+    bool is_radix = yaml_is_radix(v, &n, &fits);
+    if (!is_radix && !yaml_is_number(v, &is_int)) return json_stringn(v.ptr, v.len);
+    json_t *number = is_radix ? (fits ? json_integer(n) : NULL) : yaml_number(v, is_int);
     if (!number) *ret_why = "a number is too large (quote the text to have a string)";
     return number;
 }
