@@ -1,0 +1,515 @@
+/* The consumer group of the model Kafka, and replays.
+ *
+ * Hard: what the group believes and what a member believes differ for a while, and that while is where the bugs are. Chosen: the group's
+ * truth is owner[]; a member has its own list of followed partitions that changes only when an envelope reaches it. Heartbeats are modelled by their
+ * absence: a member that is dead or paused for longer than the session time-out is put out; one that wakes learns it by an envelope. */
+#include "tests/sim/model_kafka_priv.h"
+
+struct follow {
+    bool on;
+    int64_t next;
+};
+
+struct model_consumer {
+    struct model_kafka *kafka;
+    struct proc *proc;
+    const struct model_consumer_events *events;
+    void *arg;
+    struct follow followed[TOPIC_COUNT][MODEL_PARTITIONS_MAX];
+    bool mine[MODEL_PARTITIONS_MAX]; /* as this member believes */
+    int64_t silent_since;            /* paused or dead since; -1 = well */
+    bool in_group, leaving, gone;
+    size_t refs;
+};
+
+static void consumer_unref(struct model_consumer *c)
+{
+    if (--c->refs == 0) free(c);
+}
+
+static void consumer_drop(void *arg)
+{
+    consumer_unref(arg);
+}
+
+static int64_t soon(struct model_kafka *k, uint64_t below)
+{
+    return (int64_t)rng_below(world_rng(k->world), below);
+}
+
+static int member_index(const struct model_kafka *k, const struct model_consumer *c)
+{
+    for (int i = 0; i < MODEL_MEMBERS_MAX; i++)
+        if (k->members[i] == c) return i;
+    return -1;
+}
+
+/* --- telling a member ------------------------------------------------------------------------------------------------------- */
+struct tell {
+    struct model_consumer *to;
+    int32_t partitions[MODEL_PARTITIONS_MAX];
+    size_t count;
+    enum { TELL_ASSIGNED, TELL_REVOKED, TELL_LOST } what;
+};
+
+static void tell_drop(void *arg)
+{
+    struct tell *t = arg;
+
+    consumer_unref(t->to);
+    free(t);
+}
+
+static void unfollow(struct model_consumer *c, int32_t p)
+{
+    c->mine[p] = false;
+    for (int topic = 0; topic < TOPIC_COUNT; topic++) c->followed[topic][p].on = false;
+}
+
+static void tell_deliver(void *arg)
+{
+    struct tell *t = arg;
+    struct model_consumer *c = t->to;
+
+    if (!c->gone) {
+        for (size_t i = 0; i < t->count; i++) {
+            if (t->what == TELL_ASSIGNED)
+                c->mine[t->partitions[i]] = true;
+            else
+                unfollow(c, t->partitions[i]);
+        }
+        if (t->what == TELL_ASSIGNED)
+            c->events->on_assigned(c->arg, t->partitions, t->count);
+        else
+            c->events->on_revoked(c->arg, t->partitions, t->count, t->what == TELL_LOST);
+    }
+    tell_drop(t);
+}
+
+static void tell(struct model_consumer *c, int what, const int32_t *partitions, size_t count)
+{
+    struct tell *t = calloc(1, sizeof *t);
+
+    assert(t && count <= MODEL_PARTITIONS_MAX);
+    t->to = c;
+    t->what = what;
+    t->count = count;
+    memcpy(t->partitions, partitions, count * sizeof *partitions);
+    c->refs++;
+    proc_post(c->proc, 1 + soon(c->kafka, 20), tell_deliver, tell_drop, t);
+}
+
+/* --- the coordinator ---------------------------------------------------------------------------------------------------------- */
+static bool is_well(const struct model_consumer *c)
+{
+    return proc_is_alive(c->proc) && !proc_is_paused(c->proc) && !c->gone;
+}
+
+static size_t owned(const struct model_kafka *k, int member)
+{
+    size_t n = 0;
+
+    for (int32_t p = 0; p < k->partitions; p++) n += k->owner[p] == member;
+    return n;
+}
+
+static void give(struct model_kafka *k, int32_t p)
+{
+    int best = -1;
+
+    for (int i = 0; i < MODEL_MEMBERS_MAX; i++)
+        if (k->members[i] && !k->members[i]->leaving && (best < 0 || owned(k, i) < owned(k, best))) best = i;
+    if (best < 0) return;
+    k->owner[p] = best;
+    tell(k->members[best], TELL_ASSIGNED, &p, 1);
+}
+
+/* Moves at most one partition from the fullest to the emptiest; it is given away in the next round, as cooperative groups do. */
+static void level(struct model_kafka *k)
+{
+    int most = -1, least = -1;
+
+    for (int i = 0; i < MODEL_MEMBERS_MAX; i++) {
+        if (!k->members[i] || k->members[i]->leaving) continue;
+        if (most < 0 || owned(k, i) > owned(k, most)) most = i;
+        if (least < 0 || owned(k, i) < owned(k, least)) least = i;
+    }
+    if (most < 0 || owned(k, most) < owned(k, least) + 2) return;
+    for (int32_t p = 0; p < k->partitions; p++)
+        if (k->owner[p] == most) {
+            k->owner[p] = -1;
+            tell(k->members[most], TELL_REVOKED, &p, 1);
+            break;
+        }
+}
+
+static void put_out(struct model_kafka *k, int member)
+{
+    struct model_consumer *c = k->members[member];
+    int32_t lost[MODEL_PARTITIONS_MAX];
+    size_t n = 0;
+
+    for (int32_t p = 0; p < k->partitions; p++)
+        if (k->owner[p] == member) {
+            k->owner[p] = -1;
+            lost[n++] = p;
+        }
+    k->members[member] = NULL;
+    c->in_group = false;
+    if (n > 0 && !c->gone && !c->leaving) tell(c, TELL_LOST, lost, n);
+    consumer_unref(c);
+}
+
+static void join(struct model_consumer *c)
+{
+    for (int i = 0; i < MODEL_MEMBERS_MAX && !c->in_group; i++)
+        if (!c->kafka->members[i]) {
+            c->kafka->members[i] = c;
+            c->in_group = true;
+            c->silent_since = -1;
+            c->refs++;
+        }
+}
+
+static void beat(void *arg)
+{
+    struct model_consumer *c = arg;
+    struct model_kafka *k = c->kafka;
+    int i = member_index(k, c);
+
+    if (c->gone && i < 0) {
+        consumer_unref(c);
+        return;
+    }
+    if (is_well(c) && !c->leaving) {
+        c->silent_since = -1;
+        if (i < 0) join(c); /* put out while it slept */
+    } else if (c->silent_since < 0) {
+        c->silent_since = world_now_ms(k->world);
+    } else if (i >= 0 && world_now_ms(k->world) - c->silent_since >= k->session_ms) {
+        put_out(k, i);
+    }
+    if (!k->paused) {
+        for (int32_t p = 0; p < k->partitions; p++)
+            if (k->owner[p] < 0 && world_chance(k->world, 80)) give(k, p);
+        level(k);
+    }
+    world_after(k->world, 200 + soon(k, 200), beat, consumer_drop, c);
+}
+
+/* --- reading -------------------------------------------------------------------------------------------------------------------- */
+static void readable_deliver(void *arg)
+{
+    struct model_consumer *c = arg;
+
+    if (!c->gone) c->events->on_readable(c->arg);
+    consumer_unref(c);
+}
+
+static void post_readable(struct model_consumer *c, int64_t delay_ms)
+{
+    c->refs++;
+    proc_post(c->proc, delay_ms, readable_deliver, consumer_drop, c);
+}
+
+void model_group_appended(struct model_kafka *k, enum topic t, int32_t partition, int64_t delay_ms)
+{
+    for (int i = 0; i < MODEL_MEMBERS_MAX; i++)
+        if (k->members[i] && k->members[i]->followed[t][partition].on) post_readable(k->members[i], delay_ms);
+}
+
+void model_group_wake(struct model_kafka *k)
+{
+    for (int i = 0; i < MODEL_MEMBERS_MAX; i++)
+        if (k->members[i]) post_readable(k->members[i], 1);
+}
+
+static bool port_read(void *self, enum topic topic, int32_t partition, intake_record_fn *handle, void *arg)
+{
+    struct model_consumer *c = self;
+    struct follow *f = &c->followed[topic][partition];
+    const struct model_log *l = &c->kafka->logs[topic][partition];
+    struct record_in rec;
+
+    if (!f->on || c->kafka->paused || f->next >= (int64_t)l->count) return false;
+    if (l->records[f->next]->visible_ms > world_now_ms(c->kafka->world)) return false;
+    rec = l->records[f->next++]->rec;
+    handle(arg, &rec);
+    return true;
+}
+
+static enum err_code port_follow(void *self, const struct intake_tp *tps, size_t count, struct err *err)
+{
+    struct model_consumer *c = self;
+
+    (void)err;
+    for (size_t i = 0; i < count; i++) {
+        if (!c->mine[tps[i].partition]) continue;
+        c->followed[tps[i].topic][tps[i].partition] = (struct follow){.on = true, .next = tps[i].offset < 0 ? 0 : tps[i].offset};
+    }
+    post_readable(c, 1 + soon(c->kafka, 5));
+    return ERR_OK;
+}
+
+/* --- positions and commits -------------------------------------------------------------------------------------------------------- */
+struct positions {
+    struct model_consumer *to;
+    struct intake_position list[TOPIC_COUNT * MODEL_PARTITIONS_MAX];
+    char *metadata[TOPIC_COUNT * MODEL_PARTITIONS_MAX];
+    size_t count;
+    intake_positions_fn *done;
+    void *arg;
+};
+
+static void positions_drop(void *arg)
+{
+    struct positions *q = arg;
+
+    for (size_t i = 0; i < q->count; i++) free(q->metadata[i]);
+    consumer_unref(q->to);
+    free(q);
+}
+
+static void positions_deliver(void *arg)
+{
+    struct positions *q = arg;
+
+    if (!q->to->gone) q->done(q->arg, NULL, q->list, q->count);
+    positions_drop(q);
+}
+
+static void positions_answer(void *arg)
+{
+    struct positions *q = arg;
+    struct model_kafka *k = q->to->kafka;
+
+    if (k->paused) {
+        world_after(k->world, 10, positions_answer, positions_drop, q);
+        return;
+    }
+    for (size_t i = 0; i < q->count; i++) {
+        struct intake_position *p = &q->list[i];
+        const struct model_commit *m = &k->committed[p->topic][p->partition];
+
+        p->committed = m->is_set ? m->offset : -1;
+        q->metadata[i] = strdup(m->metadata ? m->metadata : "");
+        p->metadata = view_of(q->metadata[i]);
+        p->low = 0;
+        p->high = (int64_t)k->logs[p->topic][p->partition].count;
+    }
+    proc_post(q->to->proc, 1 + soon(k, 10), positions_deliver, positions_drop, q);
+}
+
+static void port_positions(void *self, const struct intake_tp *tps, size_t count, intake_positions_fn *done, void *arg)
+{
+    struct model_consumer *c = self;
+    struct positions *q = calloc(1, sizeof *q);
+
+    assert(q && count <= TOPIC_COUNT * MODEL_PARTITIONS_MAX);
+    q->to = c;
+    q->count = count;
+    q->done = done;
+    q->arg = arg;
+    for (size_t i = 0; i < count; i++) q->list[i] = (struct intake_position){.topic = tps[i].topic, .partition = tps[i].partition};
+    c->refs++;
+    world_after(c->kafka->world, 1 + soon(c->kafka, 10), positions_answer, positions_drop, q);
+}
+
+struct commit {
+    struct model_consumer *from;
+    enum topic topic;
+    int32_t partition;
+    int64_t offset;
+    char *metadata;
+    struct err err;
+};
+
+static void commit_drop(void *arg)
+{
+    struct commit *q = arg;
+
+    consumer_unref(q->from);
+    free(q->metadata);
+    free(q);
+}
+
+static void commit_deliver(void *arg)
+{
+    struct commit *q = arg;
+
+    if (!q->from->gone) q->from->events->on_commit(q->from->arg, q->topic, q->partition, q->offset, q->err.code ? &q->err : NULL);
+    commit_drop(q);
+}
+
+/* As the real coordinator: any member of the group may commit any partition; who is not in the group may not. */
+static void commit_arrive(void *arg)
+{
+    struct commit *q = arg;
+    struct model_kafka *k = q->from->kafka;
+
+    if (k->paused) {
+        world_after(k->world, 10, commit_arrive, commit_drop, q);
+        return;
+    }
+    if (member_index(k, q->from) < 0 || strlen(q->metadata) > 4096) {
+        (void)err_set(&q->err, ERR_CONFLICT, "kafka: unknown member id");
+    } else {
+        struct model_commit *m = &k->committed[q->topic][q->partition];
+
+        free(m->metadata);
+        *m = (struct model_commit){.is_set = true, .offset = q->offset, .metadata = strdup(q->metadata)};
+    }
+    proc_post(q->from->proc, 1 + soon(k, 5), commit_deliver, commit_drop, q);
+}
+
+static enum err_code port_commit(void *self, enum topic topic, int32_t partition, int64_t offset, struct view metadata, struct err *err)
+{
+    struct model_consumer *c = self;
+    struct commit *q = calloc(1, sizeof *q);
+
+    (void)err;
+    assert(q);
+    *q = (struct commit){.from = c, .topic = topic, .partition = partition, .offset = offset};
+    q->metadata = metadata.len ? view_dup(metadata) : strdup("");
+    c->refs++;
+    world_after(c->kafka->world, 1 + soon(c->kafka, 5), commit_arrive, commit_drop, q);
+    return ERR_OK;
+}
+
+struct leave {
+    struct model_consumer *who;
+    void (*left)(void *arg);
+    void *arg;
+};
+
+static void leave_drop(void *arg)
+{
+    struct leave *q = arg;
+
+    consumer_unref(q->who);
+    free(q);
+}
+
+static void leave_deliver(void *arg)
+{
+    struct leave *q = arg;
+
+    if (!q->who->gone && q->left) q->left(q->arg);
+    leave_drop(q);
+}
+
+static void leave_arrive(void *arg)
+{
+    struct leave *q = arg;
+    struct model_kafka *k = q->who->kafka;
+    int i = member_index(k, q->who);
+
+    if (i >= 0) put_out(k, i);
+    proc_post(q->who->proc, 1 + soon(k, 20), leave_deliver, leave_drop, q);
+}
+
+static void port_leave(void *self, void (*left)(void *arg), void *arg)
+{
+    struct model_consumer *c = self;
+    struct leave *q = calloc(1, sizeof *q);
+    int32_t gone[MODEL_PARTITIONS_MAX];
+    size_t n = 0;
+
+    assert(q);
+    *q = (struct leave){.who = c, .left = left, .arg = arg};
+    c->leaving = true;
+    for (int32_t p = 0; p < c->kafka->partitions; p++)
+        if (c->mine[p]) gone[n++] = p;
+    if (n > 0) tell(c, TELL_REVOKED, gone, n);
+    c->refs++;
+    world_after(c->kafka->world, 30 + soon(c->kafka, 20), leave_arrive, leave_drop, q);
+}
+
+struct model_consumer *model_consumer_new(struct model_kafka *k, struct proc *p, const struct model_consumer_events *events, void *arg)
+{
+    struct model_consumer *c = calloc(1, sizeof *c);
+
+    assert(c);
+    *c = (struct model_consumer){.kafka = k, .proc = p, .events = events, .arg = arg, .silent_since = -1, .refs = 2};
+    join(c);
+    world_after(k->world, 1 + soon(k, 50), beat, consumer_drop, c);
+    return c;
+}
+
+void model_consumer_free(struct model_consumer *c)
+{
+    if (!c) return;
+    c->gone = true;
+    consumer_unref(c);
+}
+
+struct intake_port model_consumer_port(struct model_consumer *c)
+{
+    return (struct intake_port){.self = c,
+                                .positions = port_positions,
+                                .follow = port_follow,
+                                .read = port_read,
+                                .commit = port_commit,
+                                .leave = port_leave};
+}
+
+/* --- replays --------------------------------------------------------------------------------------------------------------------------- */
+struct replay {
+    struct model_consumer *who;
+    struct replay_ask ask;
+    int64_t next, to;
+    bool canceled;
+};
+
+static void replay_drop(void *arg)
+{
+    struct replay *r = arg;
+
+    consumer_unref(r->who);
+    free(r);
+}
+
+static void replay_page(void *arg)
+{
+    struct replay *r = arg;
+    const struct model_log *l = &r->who->kafka->logs[r->ask.topic][r->ask.partition];
+
+    for (int i = 0; i < 20 && r->next < r->to && !r->canceled && !r->who->gone; i++) {
+        struct record_in rec = l->records[r->next++]->rec;
+
+        if (rec.timestamp_ms >= r->ask.from_ms) r->ask.handle(r->ask.arg, &rec);
+    }
+    if (r->canceled || r->who->gone) {
+        replay_drop(r);
+    } else if (r->next < r->to) {
+        proc_post(r->who->proc, 1, replay_page, replay_drop, r);
+    } else {
+        r->ask.done(r->ask.arg, NULL, r->to);
+        replay_drop(r);
+    }
+}
+
+static void *port_replay_start(void *self, const struct replay_ask *ask, struct err *err)
+{
+    struct model_consumer *c = self;
+    struct replay *r = calloc(1, sizeof *r);
+    int64_t end = model_kafka_end(c->kafka, ask->topic, ask->partition);
+
+    (void)err;
+    assert(r);
+    *r = (struct replay){.who = c, .ask = *ask, .next = ask->from < 0 ? 0 : ask->from, .to = ask->to < 0 || ask->to > end ? end : ask->to};
+    c->refs++;
+    proc_post(c->proc, 1 + soon(c->kafka, 10), replay_page, replay_drop, r);
+    return r;
+}
+
+static void port_replay_cancel(void *self, void *replay)
+{
+    (void)self;
+    ((struct replay *)replay)->canceled = true;
+}
+
+struct replay_port model_consumer_replay_port(struct model_consumer *c)
+{
+    return (struct replay_port){.self = c, .start = port_replay_start, .cancel = port_replay_cancel};
+}

@@ -1,0 +1,248 @@
+/* The model Kafka: logs, producers and replays. The group is in model_group.c. */
+#include "tests/sim/model_kafka_priv.h"
+
+struct model_kafka *model_kafka_new(struct world *w, const struct topics *topics, int32_t partitions)
+{
+    struct model_kafka *k = calloc(1, sizeof *k);
+
+    assert(k && partitions > 0 && partitions <= MODEL_PARTITIONS_MAX);
+    k->world = w;
+    k->topics = topics;
+    k->partitions = partitions;
+    k->message_timeout_ms = 5000;
+    k->session_ms = 6000;
+    for (int32_t p = 0; p < partitions; p++) k->owner[p] = -1;
+    return k;
+}
+
+void model_kafka_set_timeouts(struct model_kafka *k, int64_t message_ms, int64_t session_ms)
+{
+    k->message_timeout_ms = message_ms;
+    k->session_ms = session_ms;
+}
+
+static void record_free(struct model_record *r)
+{
+    free(r->bytes);
+    free(r);
+}
+
+void model_kafka_free(struct model_kafka *k)
+{
+    for (int t = 0; t < TOPIC_COUNT; t++)
+        for (int p = 0; p < MODEL_PARTITIONS_MAX; p++) {
+            struct model_log *l = &k->logs[t][p];
+
+            for (size_t i = 0; i < l->count; i++) record_free(l->records[i]);
+            free(l->records);
+            free(k->committed[t][p].metadata);
+        }
+    free(k);
+}
+
+/* --- records ------------------------------------------------------------------------------------------------------------- */
+static struct view keep(char **at, struct view v)
+{
+    struct view out = view_make(*at, v.len);
+
+    if (!v.ptr) return VIEW_NONE;
+    memcpy(*at, v.ptr, v.len);
+    *at += v.len;
+    return out;
+}
+
+static struct model_record *record_new(const struct model_kafka *k, const struct record_out *o, enum topic *ret_topic)
+{
+    struct model_record *r = calloc(1, sizeof *r);
+    size_t bytes = o->key.len + o->value.len + 1;
+    char *at;
+
+    assert(r);
+    if (!topics_parse(k->topics, view_of(o->topic), ret_topic)) assert(!"a record for an unknown topic");
+    for (size_t i = 0; i < o->header_count; i++) bytes += o->headers[i].name.len + o->headers[i].value.len;
+    at = r->bytes = malloc(bytes);
+    assert(at);
+    r->rec.topic = k->topics->names[*ret_topic];
+    r->rec.partition = o->partition;
+    r->rec.key = keep(&at, o->key);
+    r->rec.value = keep(&at, o->value);
+    for (size_t i = 0; i < o->header_count; i++) {
+        r->rec.headers[i].name = keep(&at, o->headers[i].name);
+        r->rec.headers[i].value = keep(&at, o->headers[i].value);
+    }
+    r->rec.header_count = o->header_count;
+    return r;
+}
+
+static int64_t append(struct model_kafka *k, enum topic t, struct model_record *take)
+{
+    struct model_log *l = &k->logs[t][take->rec.partition];
+
+    if (l->count == l->max) {
+        l->max = l->max ? l->max * 2 : 64;
+        l->records = realloc(l->records, l->max * sizeof *l->records);
+        assert(l->records);
+    }
+    take->rec.offset = (int64_t)l->count;
+    take->rec.timestamp_ms = world_wall_ms(k->world);
+    take->visible_ms = world_now_ms(k->world) + (int64_t)rng_below(world_rng(k->world), 3);
+    l->records[l->count++] = take;
+    model_group_appended(k, t, take->rec.partition, take->visible_ms - world_now_ms(k->world));
+    return take->rec.offset;
+}
+
+/* --- producers ------------------------------------------------------------------------------------------------------------ */
+struct model_producer {
+    struct model_kafka *kafka;
+    struct proc *proc;
+    int64_t arrive_ms; /* order */
+    size_t refs;
+    bool gone;
+};
+
+struct produce {
+    struct model_producer *from;
+    struct model_record *record;
+    enum topic topic;
+    publish_fn *done;
+    void *arg;
+    int64_t offset;
+    bool answered; /* timed out already */
+    size_t refs;
+};
+
+static void producer_unref(struct model_producer *p)
+{
+    if (--p->refs == 0 && p->gone) free(p);
+}
+
+static void produce_unref(void *arg)
+{
+    struct produce *q = arg;
+
+    if (--q->refs > 0) return;
+    if (q->record) record_free(q->record);
+    producer_unref(q->from);
+    free(q);
+}
+
+static void produce_report(void *arg)
+{
+    struct produce *q = arg;
+
+    if (!q->answered && !q->from->gone) {
+        q->answered = true;
+        q->done(q->arg, NULL, q->offset);
+    }
+    produce_unref(q);
+}
+
+static void produce_late(void *arg)
+{
+    struct produce *q = arg;
+    struct err e = {.code = ERR_TIMEOUT, .text = "kafka: message timed out"};
+
+    if (!q->answered && !q->from->gone) {
+        q->answered = true;
+        q->done(q->arg, &e, -1);
+    }
+    produce_unref(q);
+}
+
+/* At the broker. A paused broker takes it up when it goes on; a record whose producer gave it up lands half of the time. */
+static void produce_arrive(void *arg)
+{
+    struct produce *q = arg;
+    struct model_kafka *k = q->from->kafka;
+
+    if (k->paused) {
+        world_after(k->world, 10, produce_arrive, produce_unref, q);
+        return;
+    }
+    if ((q->answered || q->from->gone) && world_chance(k->world, 50)) {
+        produce_unref(q);
+        return;
+    }
+    q->offset = append(k, q->topic, q->record);
+    q->record = NULL;
+    if (q->from->gone) {
+        produce_unref(q);
+        return;
+    }
+    proc_post(q->from->proc, (int64_t)rng_below(world_rng(k->world), 3), produce_report, produce_unref, q);
+}
+
+static enum err_code port_publish(void *self, const struct record_out *rec, publish_fn *done, void *arg, struct err *err)
+{
+    struct model_producer *p = self;
+    struct world *w = p->kafka->world;
+    struct produce *q;
+    int64_t at = world_now_ms(w) + 1 + (int64_t)rng_below(world_rng(w), 3);
+
+    assert(rec->partition >= 0 && rec->partition < p->kafka->partitions);
+    if (rec->value.len > 1000000) return err_set(err, ERR_TOO_LARGE, "kafka: the record is over 1 MB");
+    q = calloc(1, sizeof *q);
+    assert(q);
+    *q = (struct produce){.from = p, .done = done, .arg = arg, .offset = -1, .refs = 2};
+    q->record = record_new(p->kafka, rec, &q->topic);
+    p->refs++;
+    if (at < p->arrive_ms) at = p->arrive_ms;
+    p->arrive_ms = at;
+    world_after(w, at - world_now_ms(w), produce_arrive, produce_unref, q);
+    proc_post(p->proc, p->kafka->message_timeout_ms, produce_late, produce_unref, q);
+    return ERR_OK;
+}
+
+struct model_producer *model_producer_new(struct model_kafka *k, struct proc *p)
+{
+    struct model_producer *m = calloc(1, sizeof *m);
+
+    assert(m);
+    *m = (struct model_producer){.kafka = k, .proc = p, .refs = 1};
+    return m;
+}
+
+void model_producer_free(struct model_producer *p)
+{
+    if (!p) return;
+    p->gone = true;
+    producer_unref(p);
+}
+
+struct publish_port model_producer_port(struct model_producer *p)
+{
+    return (struct publish_port){.self = p, .publish = port_publish};
+}
+
+/* --- faults and looking ---------------------------------------------------------------------------------------------------- */
+void model_kafka_pause(struct model_kafka *k)
+{
+    k->paused = true;
+}
+
+void model_kafka_resume(struct model_kafka *k)
+{
+    k->paused = false;
+    model_group_wake(k);
+}
+
+int64_t model_kafka_end(const struct model_kafka *k, enum topic topic, int32_t partition)
+{
+    return (int64_t)k->logs[topic][partition].count;
+}
+
+bool model_kafka_record(const struct model_kafka *k, enum topic topic, int32_t partition, int64_t offset, struct record_in *ret)
+{
+    const struct model_log *l = &k->logs[topic][partition];
+
+    if (offset < 0 || offset >= (int64_t)l->count) return false;
+    *ret = l->records[offset]->rec;
+    return true;
+}
+
+int64_t model_kafka_committed(const struct model_kafka *k, enum topic topic, int32_t partition)
+{
+    const struct model_commit *c = &k->committed[topic][partition];
+
+    return c->is_set ? c->offset : -1;
+}

@@ -1,0 +1,41 @@
+#ifndef SIM_MODEL_KAFKA_PRIV_H
+#define SIM_MODEL_KAFKA_PRIV_H
+#include "tests/sim/model_kafka.h"
+#include <assert.h>
+
+enum { MODEL_PARTITIONS_MAX = 16, MODEL_MEMBERS_MAX = 32 };
+
+struct model_record {
+    struct record_in rec;
+    int64_t visible_ms; /* a fetch sees it from then on */
+    char *bytes;
+};
+
+struct model_log {
+    struct model_record **records;
+    size_t count, max;
+};
+
+struct model_commit {
+    bool is_set;
+    int64_t offset;
+    char *metadata;
+};
+
+struct model_kafka {
+    struct world *world;
+    const struct topics *topics;
+    int32_t partitions;
+    int64_t message_timeout_ms, session_ms;
+    bool paused;
+    struct model_log logs[TOPIC_COUNT][MODEL_PARTITIONS_MAX];
+    struct model_commit committed[TOPIC_COUNT][MODEL_PARTITIONS_MAX];
+    struct model_consumer *members[MODEL_MEMBERS_MAX]; /* in the group now */
+    int owner[MODEL_PARTITIONS_MAX];                   /* index of a member, -1 */
+};
+
+/* model_group.c */
+void model_group_appended(struct model_kafka *k, enum topic t, int32_t partition, int64_t delay_ms);
+void model_group_wake(struct model_kafka *k);
+
+#endif
