@@ -94,7 +94,7 @@ enum err_class err_class_of(enum err_code code)
     case ERR_INTERNAL:
         return ERR_CLASS_INTERNAL;
     }
-    assert(!"err_code");
+    assert(false && "err_code");
     return ERR_CLASS_INTERNAL;
 }
 

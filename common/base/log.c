@@ -79,7 +79,7 @@ static void log_value(struct jw *w, const struct log_field *f)
         jw_real(w, f->real);
         return;
     }
-    assert(!"log_field kind");
+    assert(false && "log_field kind");
 }
 
 static void log_write(struct log *l, enum log_level level, struct view job, const char *event,

@@ -312,7 +312,7 @@ static enum err_code yaml_on_event(struct yaml_build *b, const yaml_event_t *e)
     case YAML_DOCUMENT_END_EVENT:
         return ERR_OK;
     }
-    assert(!"yaml event");
+    assert(false && "yaml event");
     return ERR_INTERNAL;
 }
 
