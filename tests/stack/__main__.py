@@ -38,6 +38,7 @@ def parse(arguments):
     up.add_argument("--port", type=_port, default=None)
     up.add_argument("--workers", type=_workers, default=2)
     up.add_argument("--flavour", default="plain", choices=["plain", "asan"])
+    up.add_argument("--bin", default=None, help="folder of gateway and consumer (default: build/FLAVOUR/bin)")
     up.add_argument("--fresh", action="store_true")
     up.add_argument("--parts", default=None, type=lambda text: [_part(name) for name in text.split(",")],
                     help="only these, by commas")

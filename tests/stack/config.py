@@ -29,7 +29,7 @@ WHOLE = ("providers", "models")  # maps whose values are taken whole
 ALL_SCOPES = ["submit", "read", "admin"]
 
 _INT = re.compile(r"[-+]?[0-9]{1,18}\Z")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
+_FLOAT = re.compile(r"[-+]?((\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)\Z")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*\Z")
 _RESERVED = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
 

@@ -17,9 +17,11 @@ TAIL_BYTES = 4000
 
 
 class Site:
-    """Where a stack lives: the checkout, its state folder, its programs, ports and environment."""
+    """Where a stack lives: the checkout, its state folder, its programs, ports and environment. check is called
+    before every start and while waiting; it raises StackError when the wait is to be given up."""
 
-    def __init__(self, root, state, bin_dir, ports, env):
+    def __init__(self, root, state, bin_dir, ports, env, check=lambda: None):
+        self.check = check
         self.root = root
         self.state = state
         self.bin_dir = bin_dir
@@ -79,6 +81,7 @@ class Part:
         """Start the process; does not wait for it to be ready."""
         if self.alive():
             raise StackError(f"{self.name} runs already (pid {self.pid})")
+        self.site.check()
         for name in self.port_names:
             self.site.ports.get(name)
         self.prepare()
@@ -96,6 +99,7 @@ class Part:
                 return
             if not self.alive():
                 raise StackError(f"{self.name} ended before it was ready: {self.last_words()}")
+            self.site.check()
             if time.monotonic() > until:
                 raise StackError(f"{self.name} is not ready after {timeout_s} s: {reason}; see {self.log_path}")
             time.sleep(POLL_S)

@@ -57,14 +57,17 @@ class Stack:
 
     def __init__(self, state, *, parts=None, workers=2, gateways=1, flavour="plain", port=None, config_file=None,
                  config=None, tenants=(), partitions=None, session_timeout=None, lease_ttl=None, behavior=None,
-                 kafka_properties=None, env=None, fresh=False, say=None):
+                 kafka_properties=None, env=None, bin_dir=None, fresh=False, say=None, check=lambda: None):
         """state: folder. parts: names to start (default: all). port: the gateway's. config_file: a user's CONFIG;
         config: a mapping laid over everything last. tenants: more tenants, each a name or a mapping with `id` (a key
         is made: stack.keys[id]). partitions, session_timeout, lease_ttl: short for config. behavior: path of the provider's
-        settings. env: laid over the environment of every part. fresh: wipe the state first."""
+        settings. env: laid over the environment of every part. bin_dir: where gateway and consumer lie (default:
+        build/FLAVOUR/bin). fresh: wipe the state first. say: gets lines for the user; check: see Site."""
         self.state = State(state)
         self.flavour = flavour
+        self.bin_dir = os.path.abspath(bin_dir or os.path.join(ROOT, "build", flavour, "bin"))
         self.names = list(parts) if parts is not None else part_names(gateways, workers)
+        self._check = check
         self.say = say or (lambda text: None)
         self.parts = {}
         self.keys = {}
@@ -178,8 +181,7 @@ class Stack:
             before = {}
         _lift_file_limit()
         ports = PortBook(before.get("ports"))
-        bin_dir = os.path.join(ROOT, "build", self.flavour, "bin")
-        self.site = Site(ROOT, self.state.folder, bin_dir, ports, self.environ)
+        self.site = Site(ROOT, self.state.folder, self.bin_dir, ports, self.environ, self._check)
         if self._port and not ports.claim("gateway", int(self._port)):
             raise StackError(f"port {self._port} of 127.0.0.1 is in use")
         for name in ("kafka", "redis", "gateway", "gateway-admin") + (() if self.real_provider else ("provider",)):
@@ -189,7 +191,7 @@ class Stack:
         with self.state.edit() as record:
             record.clear()
             owner = {"pid": os.getpid(), "ticks": start_ticks(os.getpid())}
-            record.update({"supervisor": owner, "stopping": False, "flavour": self.flavour, "keys": self.keys,
+            record.update({"supervisor": owner, "stopping": False, "bin_dir": self.bin_dir, "keys": self.keys,
                            "real_provider": self.real_provider, "behavior": self._behavior, "parts": {},
                            "drain_s": self._drain_s(), "kafka_properties": self._kafka_properties,
                            "ports": ports.ports})
@@ -243,7 +245,6 @@ class Stack:
             self._start_quietly(name)
         for name in names:
             self.parts[name].wait_ready(timeout_s)
-            self.say(f"{name}: up in {time.monotonic() - self.parts[name].started_at:.1f} s (pid {self[name].pid})")
 
     def _start_programs(self, any_consumer, timeout_s):
         names = [name for name in self.names if name not in SERVERS]
@@ -265,6 +266,7 @@ class Stack:
                 return
             if not live:
                 raise StackError(f"no consumer came up: {parts[0].name} {parts[0].last_words()}")
+            self._check()
             if time.monotonic() > until:
                 raise StackError(f"no consumer is ready after {timeout_s} s: {reasons[0]}; see {live[0].log_path}")
             time.sleep(POLL_S)
@@ -364,13 +366,13 @@ class Stack:
             record["ports"] = {**record.get("ports", {}), **self.site.ports.ports}
 
     @classmethod
-    def attach(cls, state, say=None):
+    def attach(cls, state, say=None, check=lambda: None):
         """The stack that another process runs in this folder. Raises StackError when none does."""
         found = cls(state, parts=[], say=say)
         record = found.state.read()
         if not record or not found.state.is_taken() or record.get("stopping"):
             raise StackError(f"no stack runs in {found.state.folder}; start one with `make run`")
-        found.flavour = record["flavour"]
+        found.bin_dir = record["bin_dir"]
         found.keys = record["keys"]
         found.real_provider = record["real_provider"]
         found._behavior = record["behavior"]
@@ -379,8 +381,7 @@ class Stack:
         ports = PortBook()
         for name, port in record["ports"].items():
             ports.adopt(name, port)
-        bin_dir = os.path.join(ROOT, "build", found.flavour, "bin")
-        found.site = Site(ROOT, found.state.folder, bin_dir, ports, found.environ)
+        found.site = Site(ROOT, found.state.folder, found.bin_dir, ports, found.environ, check)
         found.adopt(record)
         return found
 

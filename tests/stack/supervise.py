@@ -2,8 +2,7 @@
 
 The supervisor restarts nothing. It sleeps until a signal comes, a part ends (seen through its pidfd, which works for
 children and for processes that run-part started alike) or the record changes; then it says so, or adopts what is new.
-INT, TERM and HUP end everything in order; a second one kills what is left. When make itself dies, the
-kernel sends us TERM (make forwards no other signal), so no stack outlives the command that asked for it.
+INT, TERM and HUP end everything in order; a second one kills what is left. No stack outlives the make that asked for it.
 """
 
 import ctypes
@@ -27,12 +26,10 @@ def say(text):
 
 
 class Signals:
-    """Counts the signals that ask us to end; wakes a poll through a pipe. The first one that comes while the
-    stack is starting raises KeyboardInterrupt, so that the start unwinds."""
+    """Counts the signals that ask us to end, and wakes a poll through a pipe."""
 
     def __init__(self):
         self.count = 0
-        self.starting = True
         self.fd, self._write = os.pipe()
         os.set_blocking(self._write, False)
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
@@ -41,20 +38,40 @@ class Signals:
 
     def _note(self, *_):
         self.count += 1
-        if self.starting:
-            self.starting = False
-            raise KeyboardInterrupt
 
     def drain(self):
         os.read(self.fd, 512)
 
+    def check(self):
+        """For waits: raises when a signal came. An exception out of the handler itself could lose a new child."""
+        if self.count:
+            raise StackError("given up at a signal")
 
-def die_with_make():
-    """Ask the kernel for a TERM when our parent ends, if make is our parent."""
-    if "MAKELEVEL" in os.environ:
+
+class Make:
+    """The make that runs us, if one does. It forwards TERM but neither an INT sent to it alone nor its own death:
+    for the latter the kernel sends us TERM, and the former shows in the signals it still catches (make gives an INT
+    back its default meaning before it waits for us)."""
+
+    def __init__(self):
+        self._pid = os.getppid() if "MAKELEVEL" in os.environ else None
+        if self._pid is None:
+            return
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() == 1:
-            sys.exit(1)
+        if os.getppid() != self._pid:
+            raise StackError("make is gone")
+        self._caught_int = self._catches_int()
+
+    def _catches_int(self):
+        try:
+            with open(f"/proc/{self._pid}/status", encoding="ascii", errors="replace") as file:
+                caught = next(int(line.split()[1], 16) for line in file if line.startswith("SigCgt:"))
+        except (OSError, StopIteration):
+            return None
+        return bool(caught >> (signal.SIGINT - 1) & 1)
+
+    def is_interrupted(self):
+        return self._pid is not None and self._caught_int is True and self._catches_int() is False
 
 
 def _report_deaths(stack, reported):
@@ -65,11 +82,11 @@ def _report_deaths(stack, reported):
             say(f"{name} (pid {part.pid}) has ended: {describe_status(part.proc.status())}; log: {part.log_path}")
 
 
-def _watch(stack, signals):
+def _watch(stack, signals, make):
     """Return when a signal asks to end."""
     reported = set()
     seen = None
-    while signals.count == 0:
+    while signals.count == 0 and not make.is_interrupted():
         stamp = stack.state.stamp()
         if stamp != seen:
             seen = stamp
@@ -97,7 +114,7 @@ def _sleep(stack, signals):
         os.close(fd)
 
 
-def _wait_for_leaving(state):
+def _wait_for_leaving(state, signals):
     """An earlier supervisor that is ending, or whose parts are all gone, gets the time to leave. One that is well is
     left alone: Stack.start then says so."""
     until = time.monotonic() + PATIENCE_S
@@ -112,6 +129,7 @@ def _wait_for_leaving(state):
         if not told and record.get("stopping"):
             say("waiting for the earlier stack to end")
             told = True
+        signals.check()
         time.sleep(0.1)
 
 
@@ -129,20 +147,16 @@ def _end_supervisor(record):
 def up(options):
     """Run a stack until a signal comes. Returns the exit status."""
     signals = Signals()
-    die_with_make()
+    make = Make()
     stack = Stack(options.state, parts=options.parts, workers=options.workers, flavour=options.flavour,
-                  port=options.port, config_file=options.config, fresh=options.fresh, say=say)
-    try:
-        _wait_for_leaving(stack.state)
-        began = time.monotonic()
-        stack.start(any_consumer=True)
-        signals.starting = False
-    except KeyboardInterrupt:
-        say("ended while starting")
-        return 1
+                  port=options.port, config_file=options.config, fresh=options.fresh, bin_dir=options.bin, say=say,
+                  check=signals.check)
+    _wait_for_leaving(stack.state, signals)
+    began = time.monotonic()
+    stack.start(any_consumer=True)
     say(f"everything is up after {time.monotonic() - began:.1f} s; `. {stack.state.path('env')}` for addresses and keys")
     print(f"ready: {stack.url}", flush=True)
-    _watch(stack, signals)
+    _watch(stack, signals, make)
     say("ending in order; once more kills")
     before = signals.count
     stack.stop(should_hurry=lambda: signals.count > before)
@@ -151,13 +165,13 @@ def up(options):
 
 def part(options):
     """Start one part of the running stack, and leave it to the stack's supervisor."""
-    stack = Stack.attach(options.state, say)
+    stack = Stack.attach(options.state, say, Signals().check)
     _wait_for_old(stack, options.part)
     started = None
     try:
         started = stack.start_part(options.part, wait=False)
         started.wait_ready()
-    except (StackError, KeyboardInterrupt):
+    except StackError:
         if started is not None:
             started.stop(5)
         raise
