@@ -56,14 +56,13 @@ void config_complain_of(struct config_ctx *x, const char *where, const char *fmt
     va_end(args);
 }
 
-static void config_where(const struct config_ctx *x, const struct config_at *at, char *ret,
-                         size_t size)
+static void config_where(const struct config_ctx *x, const struct place *at, char *ret, size_t size)
 {
     unsigned line = x->doc ? yaml_line(x->doc, at->pointer) : 0;
     snprintf(ret, size, "%s:%u: %s", x->in->name ? x->in->name : "config", line, at->path);
 }
 
-void config_complain(struct config_ctx *x, const struct config_at *at, const char *fmt, ...)
+void config_complain(struct config_ctx *x, const struct place *at, const char *fmt, ...)
 {
     char where[512];
     config_where(x, at, where, sizeof where);
@@ -71,33 +70,6 @@ void config_complain(struct config_ctx *x, const struct config_at *at, const cha
     va_start(args, fmt);
     config_complain_va(x, where, fmt, args);
     va_end(args);
-}
-
-struct config_at config_at_key(const struct config_at *at, const char *key)
-{
-    struct config_at r;
-    snprintf(r.path, sizeof r.path, "%.120s%s%.64s", at ? at->path : "",
-             at && at->path[0] ? "." : "", key);
-    int used = snprintf(r.pointer, sizeof r.pointer, "%.120s/", at ? at->pointer : "");
-    size_t n = (size_t)used;
-    for (const char *p = key; *p && n + 3 < sizeof r.pointer; p++) {
-        if (*p != '~' && *p != '/') {
-            r.pointer[n++] = *p;
-            continue;
-        }
-        r.pointer[n++] = '~';
-        r.pointer[n++] = *p == '~' ? '0' : '1';
-    }
-    r.pointer[n] = '\0';
-    return r;
-}
-
-struct config_at config_at_index(const struct config_at *at, size_t index)
-{
-    struct config_at r;
-    snprintf(r.path, sizeof r.path, "%.160s[%zu]", at->path, index);
-    snprintf(r.pointer, sizeof r.pointer, "%.220s/%zu", at->pointer, index);
-    return r;
 }
 
 char *config_dup(struct config_ctx *x, struct view text)
@@ -203,14 +175,14 @@ static void config_set_defaults(struct config_ctx *x)
  */
 
 static void config_read_list(struct config_ctx *x, const struct config_entry *e, const json_t *list,
-                             const struct config_at *at)
+                             const struct place *at)
 {
     struct buf text;
     buf_init(&text, 64 << 10);
     bool ok = true;
     for (size_t i = 0; i < json_array_size(list); i++) {
         const char *item = json_string_value(json_array_get(list, i));
-        struct config_at here = config_at_index(at, i);
+        struct place here = place_index(at, i);
         if (!item || strchr(item, ',')) {
             config_complain(x, &here, "must be text");
             ok = false;
@@ -254,7 +226,7 @@ static const char *config_scalar_hint(const struct config_entry *e, const json_t
 }
 
 static void config_read_scalar(struct config_ctx *x, const struct config_entry *e,
-                               const json_t *value, const struct config_at *at)
+                               const json_t *value, const struct place *at)
 {
     char scratch[40], where[512];
     if (e->type == CONFIG_LIST && json_is_array(value)) {
@@ -276,7 +248,7 @@ static void config_read_scalar(struct config_ctx *x, const struct config_entry *
 }
 
 static void config_read_section(struct config_ctx *x, const char *section, json_t *map,
-                                const struct config_at *at)
+                                const struct place *at)
 {
     const char *key;
     json_t *value;
@@ -288,7 +260,7 @@ static void config_read_section(struct config_ctx *x, const char *section, json_
     }
     json_object_foreach(map, key, value)
     {
-        struct config_at here = config_at_key(at, key);
+        struct place here = place_key(at, key);
         const struct config_entry *e = config_entry_find(view_of(here.path), config_name_of);
         if (e)
             config_read_scalar(x, e, value, &here);
@@ -301,7 +273,7 @@ static void config_read_section(struct config_ctx *x, const char *section, json_
     }
 }
 
-static void config_unknown_top(struct config_ctx *x, const char *key, const struct config_at *at)
+static void config_unknown_top(struct config_ctx *x, const char *key, const struct place *at)
 {
     const struct config_entry *e = config_entry_find(view_of(key), config_name_of);
     if (e) {
@@ -331,7 +303,7 @@ static void config_read_file(struct config_ctx *x)
     }
     json_object_foreach(root, key, value)
     {
-        struct config_at at = config_at_key(NULL, key);
+        struct place at = place_key(NULL, key);
         if (strcmp(key, "tenants") == 0)
             config_read_tenants(x, value, &at);
         else if (strcmp(key, "providers") == 0)
@@ -422,8 +394,7 @@ static void config_complain_key(struct config_ctx *x, const char *name, const ch
     const struct config_entry *e = config_entry_find(view_of(name), config_name_of);
     assert(e);
     char where[512], env[SUGGEST_NAME_MAX];
-    struct config_at section = config_at_key(NULL, e->section),
-                     at = config_at_key(&section, e->key);
+    struct place section = place_key(NULL, e->section), at = place_key(&section, e->key);
     enum config_origin origin = x->origins[e - config_table];
     config_env_of(e, env);
     if (origin == CONFIG_FROM_ENV)

@@ -107,9 +107,9 @@ static const char *config_field_names(const struct config_map_row *row, char *re
 }
 
 static void config_unknown_field(struct config_ctx *x, enum config_map m, const char *key,
-                                 const struct config_at *at)
+                                 const struct place *at)
 {
-    struct config_at here = config_at_key(at, key);
+    struct place here = place_key(at, key);
     const struct config_map_row *row = &config_map_rows[m];
     struct suggest s;
     suggest_init(&s, view_of(key));
@@ -128,7 +128,7 @@ static void config_unknown_field(struct config_ctx *x, enum config_map m, const 
 /* True when value is a map; its unknown and missing keys were told then, and what is there can be
  * read. */
 static bool config_check_map(struct config_ctx *x, enum config_map m, json_t *value,
-                             const struct config_at *at)
+                             const struct place *at)
 {
     const struct config_map_row *row = &config_map_rows[m];
     const char *key;
@@ -150,7 +150,7 @@ static bool config_check_map(struct config_ctx *x, enum config_map m, json_t *va
 }
 
 static size_t config_check_list(struct config_ctx *x, const json_t *list, size_t max,
-                                const struct config_at *at)
+                                const struct place *at)
 {
     if (json_is_null(list) || !list) return 0;
     if (!json_is_array(list)) {
@@ -166,7 +166,7 @@ static size_t config_check_list(struct config_ctx *x, const json_t *list, size_t
 }
 
 static size_t config_check_names(struct config_ctx *x, const json_t *map, size_t max,
-                                 const struct config_at *at)
+                                 const struct place *at)
 {
     if (json_is_null(map)) return 0;
     if (!json_is_object(map)) {
@@ -181,13 +181,13 @@ static size_t config_check_names(struct config_ctx *x, const json_t *map, size_t
     return json_object_size(map);
 }
 
-static void config_read_int(struct config_ctx *x, const json_t *map, const struct config_at *at,
+static void config_read_int(struct config_ctx *x, const json_t *map, const struct place *at,
                             const char *key, int64_t limits[2], int64_t *slot)
 {
     const json_t *value = json_object_get(map, key);
     if (!value) return;
     int64_t n = json_is_integer(value) ? json_integer_value(value) : 0;
-    struct config_at here = config_at_key(at, key);
+    struct place here = place_key(at, key);
     if (!json_is_integer(value) || n < limits[0] || n > limits[1])
         config_complain(x, &here, "must be an integer from %lld to %lld", (long long)limits[0],
                         (long long)limits[1]);
@@ -195,12 +195,12 @@ static void config_read_int(struct config_ctx *x, const json_t *map, const struc
         *slot = n;
 }
 
-static void config_read_price(struct config_ctx *x, const json_t *map, const struct config_at *at,
+static void config_read_price(struct config_ctx *x, const json_t *map, const struct place *at,
                               const char *key, double *slot)
 {
     const json_t *value = json_object_get(map, key);
     if (!value) return;
-    struct config_at here = config_at_key(at, key);
+    struct place here = place_key(at, key);
     if (!json_is_number(value) || json_number_value(value) < 0 || json_number_value(value) > 1e6)
         config_complain(x, &here, "must be a number from 0 to 1000000");
     else
@@ -208,12 +208,12 @@ static void config_read_price(struct config_ctx *x, const json_t *map, const str
 }
 
 /* A text member of at most max bytes; NULL when it is absent or refused (and then told). */
-static const char *config_read_text(struct config_ctx *x, const json_t *map,
-                                    const struct config_at *at, const char *key, size_t max)
+static const char *config_read_text(struct config_ctx *x, const json_t *map, const struct place *at,
+                                    const char *key, size_t max)
 {
     const json_t *value = json_object_get(map, key);
     if (!value) return NULL;
-    struct config_at here = config_at_key(at, key);
+    struct place here = place_key(at, key);
     const char *text = json_string_value(value);
     size_t len = text ? strlen(text) : 0;
     if (len > 0 && len <= max && strcspn(text, "\n\r\t\x7f") == len) return text;
@@ -251,14 +251,13 @@ static bool config_parse_hash(const char *text, unsigned char ret[32])
     return true;
 }
 
-static unsigned config_read_scopes(struct config_ctx *x, const json_t *list,
-                                   const struct config_at *at)
+static unsigned config_read_scopes(struct config_ctx *x, const json_t *list, const struct place *at)
 {
     static const char *const names[] = {"submit", "read", "admin"};
     unsigned scopes = 0;
     size_t count = config_check_list(x, list, 3, at);
     for (size_t i = 0; i < count; i++) {
-        struct config_at here = config_at_index(at, i);
+        struct place here = place_index(at, i);
         const char *text = json_string_value(json_array_get(list, i));
         size_t n = 0;
         while (text && n < 3 && strcmp(text, names[n]) != 0) n++;
@@ -270,11 +269,11 @@ static unsigned config_read_scopes(struct config_ctx *x, const json_t *list,
     return scopes;
 }
 
-static void config_read_key(struct config_ctx *x, json_t *map, const struct config_at *at,
+static void config_read_key(struct config_ctx *x, json_t *map, const struct place *at,
                             struct config_key *ret, struct map *seen)
 {
     if (!config_check_map(x, CONFIG_MAP_KEY, map, at)) return;
-    struct config_at scopes = config_at_key(at, "scopes"), here = config_at_key(at, "sha256");
+    struct place scopes = place_key(at, "scopes"), here = place_key(at, "sha256");
     const json_t *list = json_object_get(map, "scopes");
     const char *text = json_string_value(json_object_get(map, "sha256"));
     ret->scopes = list ? config_read_scopes(x, list, &scopes) : SCOPE_SUBMIT | SCOPE_READ;
@@ -291,7 +290,7 @@ static void config_read_key(struct config_ctx *x, json_t *map, const struct conf
         x->no_memory = true;
 }
 
-static void config_read_keys(struct config_ctx *x, const json_t *list, const struct config_at *at,
+static void config_read_keys(struct config_ctx *x, const json_t *list, const struct place *at,
                              struct config_tenant *t, struct map *seen)
 {
     size_t count = config_check_list(x, list, CONFIG_KEYS_MAX, at);
@@ -299,18 +298,18 @@ static void config_read_keys(struct config_ctx *x, const json_t *list, const str
     if (!t->keys) return;
     t->key_count = count;
     for (size_t i = 0; i < count; i++) {
-        struct config_at here = config_at_index(at, i);
+        struct place here = place_index(at, i);
         config_read_key(x, json_array_get(list, i), &here, &t->keys[i], seen);
     }
 }
 
-static void config_read_tenant(struct config_ctx *x, json_t *map, const struct config_at *at,
+static void config_read_tenant(struct config_ctx *x, json_t *map, const struct place *at,
                                struct config_tenant *t, struct map *seen)
 {
     t->weight = 1;
     t->max_queued = 100000;
     if (!config_check_map(x, CONFIG_MAP_TENANT, map, at)) return;
-    struct config_at keys = config_at_key(at, "keys"), here = config_at_key(at, "id");
+    struct place keys = place_key(at, "keys"), here = place_key(at, "id");
     config_read_keys(x, json_object_get(map, "keys"), &keys, t, seen);
     config_read_int(x, map, at, "weight", (int64_t[2]){1, 1000}, &t->weight);
     config_read_int(x, map, at, "max_queued", (int64_t[2]){1, 1000000000}, &t->max_queued);
@@ -326,8 +325,7 @@ static void config_read_tenant(struct config_ctx *x, json_t *map, const struct c
         config_copy(id, t->id, sizeof t->id);
 }
 
-void config_read_tenants(struct config_ctx *x, const struct json_t *list,
-                         const struct config_at *at)
+void config_read_tenants(struct config_ctx *x, const struct json_t *list, const struct place *at)
 {
     size_t count = config_check_list(x, list, CONFIG_TENANTS_MAX, at);
     /* ids are at most 63 characters and hashes 64, so one map holds both */
@@ -336,7 +334,7 @@ void config_read_tenants(struct config_ctx *x, const struct json_t *list,
     x->c->tenants = seen ? config_room(x, count, sizeof *x->c->tenants) : NULL;
     if (x->c->tenants) x->c->tenant_count = count;
     for (size_t i = 0; i < x->c->tenant_count && !x->no_memory; i++) {
-        struct config_at here = config_at_index(at, i);
+        struct place here = place_index(at, i);
         config_read_tenant(x, json_array_get(list, i), &here, &x->c->tenants[i], seen);
     }
     map_free(seen);
@@ -372,10 +370,10 @@ static bool config_parse_kind(const char *text, enum provider_kind *ret)
     return false;
 }
 
-static void config_read_url(struct config_ctx *x, const json_t *map, const struct config_at *at,
+static void config_read_url(struct config_ctx *x, const json_t *map, const struct place *at,
                             struct config_provider *p)
 {
-    struct config_at here = config_at_key(at, "base_url");
+    struct place here = place_key(at, "base_url");
     bool is_given = json_object_get(map, "base_url") != NULL;
     const char *url = config_read_text(x, map, at, "base_url", 1024);
     if (is_given && !url) return;
@@ -397,12 +395,12 @@ static void config_read_url(struct config_ctx *x, const json_t *map, const struc
     p->base_url = config_dup(x, v);
 }
 
-static void config_read_secret(struct config_ctx *x, const json_t *map, const struct config_at *at,
+static void config_read_secret(struct config_ctx *x, const json_t *map, const struct place *at,
                                struct config_provider *p)
 {
     const char *env = config_read_text(x, map, at, "api_key_env", 128);
     const char *file = config_read_text(x, map, at, "api_key_file", 4096);
-    struct config_at here = config_at_key(at, "api_key_env");
+    struct place here = place_key(at, "api_key_env");
     bool is_variable =
         env && strspn(env, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") ==
                    strlen(env);
@@ -414,8 +412,7 @@ static void config_read_secret(struct config_ctx *x, const json_t *map, const st
     if (file) p->api_key_file = config_join(x, x->in->dir, view_of(file));
 }
 
-void config_read_providers(struct config_ctx *x, const struct json_t *map,
-                           const struct config_at *at)
+void config_read_providers(struct config_ctx *x, const struct json_t *map, const struct place *at)
 {
     size_t count = config_check_names(x, map, CONFIG_PROVIDERS_MAX, at);
     x->c->providers = config_room(x, count, sizeof *x->c->providers);
@@ -425,7 +422,7 @@ void config_read_providers(struct config_ctx *x, const struct json_t *map,
     json_object_foreach((json_t *)(uintptr_t)map, name, value)
     {
         struct config_provider *p = &x->c->providers[x->c->provider_count++];
-        struct config_at here = config_at_key(at, name), kind = config_at_key(&here, "kind");
+        struct place here = place_key(at, name), kind = place_key(&here, "kind");
         if (config_is_name(name, false))
             config_copy(name, p->name, sizeof p->name);
         else
@@ -446,7 +443,7 @@ void config_read_providers(struct config_ctx *x, const struct json_t *map,
  * ----------------------------------------------------------------------------------------------------
  */
 
-static void config_read_routes(struct config_ctx *x, const json_t *list, const struct config_at *at,
+static void config_read_routes(struct config_ctx *x, const json_t *list, const struct place *at,
                                struct config_model *m)
 {
     size_t count = config_check_list(x, list, CONFIG_ROUTES_MAX, at);
@@ -455,7 +452,7 @@ static void config_read_routes(struct config_ctx *x, const json_t *list, const s
     if (!m->routes) return;
     m->route_count = count;
     for (size_t i = 0; i < count; i++) {
-        struct config_at here = config_at_index(at, i);
+        struct place here = place_index(at, i);
         json_t *map = json_array_get(list, i);
         if (!config_check_map(x, CONFIG_MAP_ROUTE, map, &here)) continue;
         const char *provider = config_read_text(x, map, &here, "provider", CONFIG_NAME_MAX - 1);
@@ -465,7 +462,7 @@ static void config_read_routes(struct config_ctx *x, const json_t *list, const s
     }
 }
 
-static void config_read_budget(struct config_ctx *x, json_t *map, const struct config_at *at,
+static void config_read_budget(struct config_ctx *x, json_t *map, const struct place *at,
                                struct config_budget *b)
 {
     int64_t *slots[] = {&b->requests_per_minute,      &b->input_tokens_per_minute,
@@ -480,12 +477,12 @@ static void config_read_budget(struct config_ctx *x, json_t *map, const struct c
                         (int64_t[2]){0, INT64_C(1000000000000)}, slots[i]);
 }
 
-static void config_read_model(struct config_ctx *x, json_t *map, const struct config_at *at,
+static void config_read_model(struct config_ctx *x, json_t *map, const struct place *at,
                               struct config_model *m)
 {
     if (!config_check_map(x, CONFIG_MAP_MODEL, map, at)) return;
-    struct config_at route = config_at_key(at, "route"), budget = config_at_key(at, "budget"),
-                     price = config_at_key(at, "price");
+    struct place route = place_key(at, "route"), budget = place_key(at, "budget"),
+                 price = place_key(at, "price");
     json_t *prices = json_object_get(map, "price");
     json_t *routes = json_object_get(map, "route");
     if (routes) config_read_routes(x, routes, &route, m);
@@ -495,7 +492,7 @@ static void config_read_model(struct config_ctx *x, json_t *map, const struct co
     config_read_price(x, prices, &price, "output_per_million", &m->output_per_million);
 }
 
-void config_read_models(struct config_ctx *x, const struct json_t *map, const struct config_at *at)
+void config_read_models(struct config_ctx *x, const struct json_t *map, const struct place *at)
 {
     size_t count = config_check_names(x, map, CONFIG_MODELS_MAX, at);
     x->c->models = config_room(x, count, sizeof *x->c->models);
@@ -505,7 +502,7 @@ void config_read_models(struct config_ctx *x, const struct json_t *map, const st
     json_object_foreach((json_t *)(uintptr_t)map, name, value)
     {
         struct config_model *m = &x->c->models[x->c->model_count++];
-        struct config_at here = config_at_key(at, name);
+        struct place here = place_key(at, name);
         if (config_is_name(name, false))
             config_copy(name, m->name, sizeof m->name);
         else
@@ -516,16 +513,14 @@ void config_read_models(struct config_ctx *x, const struct json_t *map, const st
 
 void config_check_routes(struct config_ctx *x)
 {
-    struct config_at top = config_at_key(NULL, "models");
+    struct place top = place_key(NULL, "models");
     for (size_t i = 0; i < x->c->model_count; i++) {
         const struct config_model *m = &x->c->models[i];
-        struct config_at model = config_at_key(&top, m->name),
-                         route = config_at_key(&model, "route");
+        struct place model = place_key(&top, m->name), route = place_key(&model, "route");
         for (size_t k = 0; k < m->route_count; k++) {
             const char *name = m->routes[k].provider;
             if (!*name || config_provider_find(x->c, view_of(name))) continue;
-            struct config_at item = config_at_index(&route, k),
-                             here = config_at_key(&item, "provider");
+            struct place item = place_index(&route, k), here = place_key(&item, "provider");
             struct suggest s;
             suggest_init(&s, view_of(name));
             for (size_t p = 0; p < x->c->provider_count; p++)

@@ -2,6 +2,7 @@
 #define SCHEMAS_CONFIG_PRIV_H
 #include "common/base/yaml.h"
 #include "schemas/config.h"
+#include "schemas/place.h"
 
 /* What the files of the configuration share: the table of config.def, the place of a fault, and the
  * list of complaints. */
@@ -33,7 +34,7 @@ struct config_entry {
     const char *help;
 };
 
-enum { CONFIG_ENTRY_MAX = 64, CONFIG_PATH_MAX = 192, CONFIG_POINTER_MAX = 256 };
+enum { CONFIG_ENTRY_MAX = 64 };
 enum {
     CONFIG_TENANTS_MAX = 10000,
     CONFIG_KEYS_MAX = 64,
@@ -43,14 +44,6 @@ enum {
 enum { CONFIG_ROUTES_MAX = 16, CONFIG_SETTINGS_MAX = 64, CONFIG_ORIGINS_MAX = 64 };
 
 const struct config_entry *config_entries(size_t *ret_count);
-
-/* A place in the tree: as people write it (tenants[0].id) and as a JSON pointer. */
-struct config_at {
-    char path[CONFIG_PATH_MAX];
-    char pointer[CONFIG_POINTER_MAX];
-};
-struct config_at config_at_key(const struct config_at *at, const char *key); /* at NULL: the top */
-struct config_at config_at_index(const struct config_at *at, size_t index);
 
 enum config_origin { CONFIG_FROM_DEFAULT, CONFIG_FROM_FILE, CONFIG_FROM_ENV, CONFIG_FROM_FLAG };
 
@@ -66,7 +59,7 @@ struct config_ctx {
 };
 
 /* "file:line: path: text" of a place in the file. */
-void config_complain(struct config_ctx *x, const struct config_at *at, const char *fmt, ...)
+void config_complain(struct config_ctx *x, const struct place *at, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
 /* "where: text" of anything else. */
 void config_complain_of(struct config_ctx *x, const char *where, const char *fmt, ...)
@@ -104,15 +97,12 @@ enum config_map {
 };
 const char *config_map_name(enum config_map m); /* "tenants[].keys[]" */
 const struct config_field *config_map_fields(enum config_map m, size_t *ret_count);
-void config_read_tenants(struct config_ctx *x, const struct json_t *list,
-                         const struct config_at *at);
-void config_read_providers(struct config_ctx *x, const struct json_t *map,
-                           const struct config_at *at);
-void config_read_models(struct config_ctx *x, const struct json_t *map, const struct config_at *at);
+void config_read_tenants(struct config_ctx *x, const struct json_t *list, const struct place *at);
+void config_read_providers(struct config_ctx *x, const struct json_t *map, const struct place *at);
+void config_read_models(struct config_ctx *x, const struct json_t *map, const struct place *at);
 void config_check_routes(
     struct config_ctx *x); /* once everything was read: models name known providers */
-void config_read_security(struct config_ctx *x, const struct json_t *map,
-                          const struct config_at *at);
+void config_read_security(struct config_ctx *x, const struct json_t *map, const struct place *at);
 const char *config_provider_kind_name(enum provider_kind k);
 
 #endif

@@ -47,7 +47,7 @@ static const char *config_security_text(const json_t *value, char scratch[32])
 }
 
 static void config_security_source(struct config_ctx *x, struct config_setting *s, struct view name,
-                                   const char *text, const struct config_at *at)
+                                   const char *text, const struct place *at)
 {
     s->is_file = config_ends(name, "_file");
     s->name = config_dup(x, view_make(name.ptr, name.len - strlen(s->is_file ? "_file" : "_env")));
@@ -62,7 +62,7 @@ static void config_security_source(struct config_ctx *x, struct config_setting *
 }
 
 static void config_read_setting(struct config_ctx *x, const char *key, const json_t *value,
-                                const struct config_at *at)
+                                const struct place *at)
 {
     struct view name = view_of(key);
     char scratch[32];
@@ -92,8 +92,7 @@ static void config_read_setting(struct config_ctx *x, const char *key, const jso
     }
 }
 
-void config_read_security(struct config_ctx *x, const struct json_t *map,
-                          const struct config_at *at)
+void config_read_security(struct config_ctx *x, const struct json_t *map, const struct place *at)
 {
     if (json_is_null(map)) return;
     if (!json_is_object(map) || json_object_size(map) > CONFIG_SETTINGS_MAX) {
@@ -109,7 +108,7 @@ void config_read_security(struct config_ctx *x, const struct json_t *map,
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)map, key, value)
     {
-        struct config_at here = config_at_key(at, key);
+        struct place here = place_key(at, key);
         config_read_setting(x, key, value, &here);
     }
 }
