@@ -48,6 +48,16 @@ static inline void list_push_front(struct list *l, struct list_link *k)
     l->count++;
 }
 
+static inline void list_insert_before(struct list *l, struct list_link *at, struct list_link *k)
+{
+    assert(!list_linked(k) && list_linked(at));
+    k->prev = at->prev;
+    k->next = at;
+    at->prev->next = k;
+    at->prev = k;
+    l->count++;
+}
+
 static inline void list_remove(struct list *l, struct list_link *k)
 {
     assert(list_linked(k) && l->count > 0);

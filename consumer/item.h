@@ -1,0 +1,43 @@
+#ifndef CONSUMER_ITEM_H
+#define CONSUMER_ITEM_H
+#include "common/base/timerq.h"
+#include "consumer/known.h"
+#include "consumer/scheduler.h"
+#include "schemas/topics.h"
+
+/* A record of an intake topic held in memory, from the read until its offset is complete (or its home is lost).
+ *
+ *      HELD -----> SLEEPING (due later) --> QUEUED --> RUNNING (its run owns it)
+ *        the log       |                      |  ^         |
+ *        decides       '----- canceled -------'  |         v
+ *                                              FOREIGN <- leased elsewhere, or dropped
+ *      ATTACHED: another record of the same job is in one of these; this one waits for the same outcome */
+enum item_state { ITEM_HELD, ITEM_SLEEPING, ITEM_QUEUED, ITEM_RUNNING, ITEM_FOREIGN, ITEM_ATTACHED };
+
+struct home;
+struct foreign_owner;
+struct item {
+    struct job_head head;
+    enum topic topic; /* TOPIC_COUNT: made up to close a job that has no record in memory */
+    int64_t offset;
+    int64_t timestamp_ms; /* of the record */
+    struct view value;    /* owned */
+    enum item_state state;
+    struct home *home;    /* NULL: lost meanwhile */
+    struct known_job *job;
+    struct list_link link;      /* in job->items */
+    struct list_link waiting;   /* in a list of the home or of a foreign owner */
+    struct foreign_owner *owner;
+    struct sched_item sched;
+    struct timer timer;         /* SLEEPING */
+    int64_t read_ms;            /* monotonic */
+};
+
+/* NULL: no memory. The head is copied, the value too. */
+struct item *item_new(const struct job_head *head, enum topic topic, const struct record_in *rec);
+/* Not linked anywhere any more. */
+void item_free(struct item *it);
+size_t item_bytes(const struct item *it);
+enum sched_lane item_lane(const struct item *it);
+
+#endif
