@@ -178,7 +178,7 @@ size_t json_text_decode(struct view inner, char *out)
 }
 
 /* Reads a string at its quote. inside: the string is a value (else a key), for the pointer. */
-static bool json_string(struct json_scan *s, bool inside, bool *ret_escaped)
+static bool json_quoted(struct json_scan *s, bool inside, bool *ret_escaped)
 {
     const char *why = "not valid UTF-8";
     uint32_t c;
@@ -391,7 +391,7 @@ static enum json_step json_member(struct json_scan *s)
     json_space(s);
     if (s->p == s->end || *s->p != '"') return json_bad_outside(s, "expected a key in quotes");
     struct json_key key = {.ptr = s->p + 1, .at = (uint32_t)(s->p - s->begin)};
-    if (!json_string(s, false, &escaped)) return STEP_FAIL;
+    if (!json_quoted(s, false, &escaped)) return STEP_FAIL;
     key.len = (uint32_t)(s->p - 1 - key.ptr);
     json_space(s);
     if (s->p == s->end || *s->p != ':') return json_bad_outside(s, "expected ':'");
@@ -436,7 +436,7 @@ static enum json_step json_value(struct json_scan *s)
     case '[':
         return json_open(s, false);
     case '"':
-        return json_string(s, true, &escaped) ? STEP_AFTER : STEP_FAIL;
+        return json_quoted(s, true, &escaped) ? STEP_AFTER : STEP_FAIL;
     case 't':
         return json_literal(s, "true");
     case 'f':

@@ -125,15 +125,19 @@ static bool yaml_is_radix(struct view v, int64_t *ret, bool *ret_fits)
     return true;
 }
 
-static json_t *yaml_number(struct view v, bool is_int)
+/* NULL with *ret_why set: beyond a double; without: no memory. */
+static json_t *yaml_number(struct view v, bool is_int, const char **ret_why)
 {
     int64_t n;
     struct view plain = v.ptr[0] == '+' ? (struct view){v.ptr + 1, v.len - 1} : v;
     if (is_int && view_i64(plain, &n)) return json_integer(n);
     char *text = view_dup(v); /* libyaml ends its scalars with NUL, but does not say so */
-    double x = text ? strtod(text, NULL) : (double)INFINITY;
+    if (!text) return NULL;
+    double x = strtod(text, NULL);
     free(text);
-    return isfinite(x) ? json_real(x) : NULL;
+    if (isfinite(x)) return json_real(x);
+    *ret_why = "a number is too large (quote the text to have a string)";
+    return NULL;
 }
 
 /* A plain scalar by the core schema. NULL with *ret_why set: refused; without: no memory. */
@@ -154,11 +158,13 @@ static json_t *yaml_plain(struct view v, const char **ret_why)
         *ret_why = "infinity and NaN are not values here (quote the text to have a string)";
         return NULL;
     }
-    bool is_radix = yaml_is_radix(v, &n, &fits);
-    if (!is_radix && !yaml_is_number(v, &is_int)) return json_stringn(v.ptr, v.len);
-    json_t *number = is_radix ? (fits ? json_integer(n) : NULL) : yaml_number(v, is_int);
-    if (!number) *ret_why = "a number is too large (quote the text to have a string)";
-    return number;
+    if (!yaml_is_radix(v, &n, &fits)) {
+        bool is_number = yaml_is_number(v, &is_int);
+        return is_number ? yaml_number(v, is_int, ret_why) : json_stringn(v.ptr, v.len);
+    }
+    if (fits) return json_integer(n);
+    *ret_why = "a number is too large (quote the text to have a string)";
+    return NULL;
 }
 
 static enum err_code yaml_text_check(struct yaml_build *b, const yaml_event_t *e, const char *what)
