@@ -404,7 +404,7 @@ static bool yaml_token_is(struct view token, const char *key)
 
 static const struct yaml_node *yaml_child(const struct yaml_node *parent, struct view token)
 {
-    uint64_t index, at = 0;
+    uint64_t index = 0, at = 0;
     bool is_index = view_u64(token, &index);
     for (const struct yaml_node *n = parent->first; n; n = n->next, at++) {
         if (n->key ? yaml_token_is(token, n->key) : is_index && at == index) return n;
