@@ -223,7 +223,7 @@ static void test_torture(void **state)
     assert_in_range(torture(scenario_arena), 3, 300);
     assert_in_range(torture(scenario_map), 60, 80);
     assert_in_range(torture(scenario_timerq), 3, 10);
-    assert_in_range(torture(scenario_json), 100, 2000);
+    assert_in_range(torture(scenario_json), 10, 2000);
     assert_in_range(torture(scenario_yaml), 20, 200);
     assert_in_range(torture(scenario_log_and_metrics), 8, 20);
 }
