@@ -10,8 +10,9 @@
  * answers, refusals; httpd_stream.c: streams on their own sockets; httpd_listen.c: the listener. */
 
 enum {
-    HTTPD_POOL_EXTRA = 2048,      /* library's memory a connection beyond the head: its records of
-                                     fields, the answer's head */
+    /* The library's memory a connection beyond the head: its records of fields, a second copy of
+     * cookies (a browser sends those of every program on this host), the answer's head. */
+    HTTPD_POOL_EXTRA = 6144,
     HTTPD_CONNECTIONS_SPARE = 64, /* above the ceiling, to be told 503 */
     HTTPD_ROUNDS_MAX = 16,        /* of the library in one go; more in the next turn */
     HTTPD_TARGET_INLINE = 128,
