@@ -5,13 +5,23 @@
 
 static const struct json_limits chunk_limits = {.bytes_max = LLM_WHOLE_MAX, .depth_max = 32, .nodes_max = 100000};
 
-/* The request of a workflow carries everything but the model and how it is to come back. */
+/* The workflow's request, member by member. OpenAI's own models refuse the older name of the output limit; compatible servers know only that. */
+static void put_members(struct jw *j, const struct llm_request *q)
+{
+    struct view key, value;
+
+    for (size_t cursor = 0; json_raw_each(q->request, &cursor, &key, &value);) {
+        if (q->provider->kind == PROVIDER_OPENAI && view_eq_str(key, "max_tokens")) key = VIEW_LIT("max_completion_tokens");
+        jw_key_view(j, key);
+        jw_raw(j, value);
+    }
+}
+
 static bool openai_body(struct llm_wire *w, const struct llm_request *q)
 {
-    struct view inner = view_trim(q->request);
     struct jw j;
 
-    if (inner.len < 2 || inner.ptr[0] != '{') return false;
+    if (json_raw_kind(q->request) != JSON_RAW_OBJECT) return false;
     buf_printf(&w->url, "%s/chat/completions", q->provider->base_url);
     jw_init(&j, &w->body);
     jw_object(&j);
@@ -20,11 +30,7 @@ static bool openai_body(struct llm_wire *w, const struct llm_request *q)
         jw_kbool(&j, "stream", true);
         jw_kraw(&j, "stream_options", VIEW_LIT("{\"include_usage\":true}"));
     }
-    inner = view_trim(view_make(inner.ptr + 1, inner.len - 2));
-    if (inner.len > 0) {
-        buf_put_char(&w->body, ',');
-        buf_put_view(&w->body, inner);
-    }
+    put_members(&j, q);
     jw_end_object(&j);
     w->key_header = "Authorization";
     w->key_prefix = "Bearer ";

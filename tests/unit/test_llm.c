@@ -123,14 +123,15 @@ static void test_request(void **state)
     char url[] = "https://api.example/v1";
     const struct config_provider provider = {.name = "main", .kind = PROVIDER_OPENAI, .base_url = url};
     const struct llm_request q = {.provider = &provider, .model = VIEW_LIT("gpt"), .stream = true, .identity = VIEW_LIT("j/s/-/1"),
-                                  .request = VIEW_LIT("{\"messages\":[{\"role\":\"user\",\"content\":\"0.1\"}]}")};
+                                  .request = VIEW_LIT("{\"messages\":[{\"role\":\"user\",\"content\":\"0.1\"}],\"max_tokens\":9}")};
     struct llm_wire w;
 
     (void)state;
     assert_true(llm_wire_init(&w, &q));
     assert_true(view_eq_str(buf_view(&w.url), "https://api.example/v1/chat/completions"));
     assert_true(view_eq_str(buf_view(&w.body), "{\"model\":\"gpt\",\"stream\":true,\"stream_options\":{\"include_usage\":true},"
-                                               "\"messages\":[{\"role\":\"user\",\"content\":\"0.1\"}]}"));
+                                               "\"messages\":[{\"role\":\"user\",\"content\":\"0.1\"}],"
+                                               "\"max_completion_tokens\":9}"));
     assert_string_equal(w.key_header, "Authorization");
     llm_wire_fini(&w);
 }
