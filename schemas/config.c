@@ -37,6 +37,8 @@ const struct config_entry *config_entries(size_t *ret_count)
  */
 
 static void config_complain_va(struct config_ctx *x, const char *where, const char *fmt,
+                               va_list args) PRINTF_LIKE(3, 0);
+static void config_complain_va(struct config_ctx *x, const char *where, const char *fmt,
                                va_list args)
 {
     char line[1024];
