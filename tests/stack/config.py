@@ -3,7 +3,8 @@
 A user's CONFIG may hold only tenants, providers, models, workflows and limits; the defaults beside this file
 give the rest. Sections merge by key, but a tenant, a provider or a model is taken whole from CONFIG: half of
 our `fast` and half of theirs would be nobody's. Scalars are resolved as YAML 1.2 does, so `yes` stays a
-word and a hash of digits stays a text. The result is written by a small emitter that quotes every string that is not a plain word.
+word and a hash of digits stays a text. The result is written by a small emitter that quotes every string that is
+not a plain word.
 """
 
 import hashlib

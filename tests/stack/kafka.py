@@ -2,11 +2,12 @@
 
 The jars are ordinary Maven dependencies (pom.xml), copied once to build/kafka-libs and used again while a stamp
 says that they are complete and of this pom. Half of a broker's start is loading 7,000 classes, so the
-fetch ends with a trial start that leaves a class-data archive: up in 1.1 s instead of 2.4 s. Chaos runs
-restart the broker dozens of times; the archive is a help, never needed, and the JVM ignores one that does not fit.
+fetch ends with a trial start that leaves a class-data archive: up in 1.1 s instead of 2.4 s. Chaos runs restart the
+broker dozens of times; the archive is a help, never needed, and the JVM ignores one that does not fit.
 
-A broker that was killed may register again only when its old session has run out, hence the short broker.session.timeout.ms.
-The quorum is static (controller.quorum.voters in the file, not in the metadata log), so a later run may use other ports.
+A broker that was killed may register again only when its old session has run out, hence the short
+broker.session.timeout.ms. The quorum is static (controller.quorum.voters in the file, not in the metadata log), so a
+later run may use other ports.
 """
 
 import fcntl

@@ -20,8 +20,9 @@ class Site:
     """Where a stack lives: the checkout, its state folder, its programs, ports and environment. check is called
     before every start and while waiting; it raises StackError when the wait is to be given up."""
 
-    def __init__(self, root, state, bin_dir, ports, env, check=lambda: None):
+    def __init__(self, root, state, bin_dir, ports, env, check=lambda: None, elsewhere=None):
         self.check = check
+        self.elsewhere = elsewhere or {}  # folders that lie outside the state, by name
         self.root = root
         self.state = state
         self.bin_dir = bin_dir
@@ -29,7 +30,7 @@ class Site:
         self.env = env
 
     def folder(self, name):
-        path = os.path.join(self.state, name)
+        path = self.elsewhere.get(name) or os.path.join(self.state, name)
         os.makedirs(path, exist_ok=True)
         return path
 

@@ -57,12 +57,16 @@ class Stack:
 
     def __init__(self, state, *, parts=None, workers=2, gateways=1, flavour="plain", port=None, config_file=None,
                  config=None, tenants=(), partitions=None, session_timeout=None, lease_ttl=None, behavior=None,
-                 kafka_properties=None, env=None, bin_dir=None, fresh=False, say=None, check=lambda: None):
+                 kafka_properties=None, env=None, bin_dir=None, folders=None, real_provider=False, fresh=False, say=None,
+                 check=lambda: None):
         """state: folder. parts: names to start (default: all). port: the gateway's. config_file: a user's CONFIG;
         config: a mapping laid over everything last. tenants: more tenants, each a name or a mapping with `id` (a key
-        is made: stack.keys[id]). partitions, session_timeout, lease_ttl: short for config. behavior: path of the provider's
-        settings. env: laid over the environment of every part. bin_dir: where gateway and consumer lie (default:
-        build/FLAVOUR/bin). fresh: wipe the state first. say: gets lines for the user; check: see Site."""
+        is made: stack.keys[id]). partitions, session_timeout, lease_ttl: short for config. behavior: path of the
+        provider's settings. kafka_properties: more lines for the broker. env: laid over the environment of every
+        part. bin_dir: where gateway and consumer lie (default: build/FLAVOUR/bin). folders: parts whose folder lies
+        elsewhere ({"kafka": a small tmpfs}), never wiped by us. real_provider: use the real service when its key is
+        in the environment (tests never do). fresh: wipe the state first. say: gets lines for the user; check: see
+        Site."""
         self.state = State(state)
         self.flavour = flavour
         self.bin_dir = os.path.abspath(bin_dir or os.path.join(ROOT, "build", flavour, "bin"))
@@ -81,10 +85,13 @@ class Stack:
         self._overrides = conf.deep_merge(short, config or {})
         self._behavior = behavior or os.path.join(conf.HERE, "provider.json")
         self._kafka_properties = dict(kafka_properties or {})
-        self.real_provider = bool(os.environ.get(conf.REAL_KEY_ENV)) and parts is None
-        if self.real_provider:
-            self.names.remove("provider")
         self.environ = {**SANITIZERS, conf.SIM_KEY_ENV: conf.SIM_KEY, **os.environ, **(env or {})}
+        self.real_provider = bool(real_provider and self.environ.get(conf.REAL_KEY_ENV))
+        if not real_provider:
+            self.environ.pop(conf.REAL_KEY_ENV, None)
+        if self.real_provider and "provider" in self.names:
+            self.names.remove("provider")
+        self._folders = dict(folders or {})
         self.config = {}
         self.site = None
         self._recorded_drain_s = 30
@@ -181,7 +188,8 @@ class Stack:
             before = {}
         _lift_file_limit()
         ports = PortBook(before.get("ports"))
-        self.site = Site(ROOT, self.state.folder, self.bin_dir, ports, self.environ, self._check)
+        self.site = Site(ROOT, self.state.folder, self.bin_dir, ports, self.environ, self._check,
+                         self._folders)
         if self._port and not ports.claim("gateway", int(self._port)):
             raise StackError(f"port {self._port} of 127.0.0.1 is in use")
         for name in ("kafka", "redis", "gateway", "gateway-admin") + (() if self.real_provider else ("provider",)):
@@ -368,7 +376,7 @@ class Stack:
     @classmethod
     def attach(cls, state, say=None, check=lambda: None):
         """The stack that another process runs in this folder. Raises StackError when none does."""
-        found = cls(state, parts=[], say=say)
+        found = cls(state, parts=[], real_provider=True, say=say)
         record = found.state.read()
         if not record or not found.state.is_taken() or record.get("stopping"):
             raise StackError(f"no stack runs in {found.state.folder}; start one with `make run`")

@@ -2,7 +2,8 @@
 
 The supervisor restarts nothing. It sleeps until a signal comes, a part ends (seen through its pidfd, which works for
 children and for processes that run-part started alike) or the record changes; then it says so, or adopts what is new.
-INT, TERM and HUP end everything in order; a second one kills what is left. No stack outlives the make that asked for it.
+INT, TERM and HUP end everything in order; a second one kills what is left. No stack outlives the make that asked for
+it.
 """
 
 import ctypes
@@ -150,7 +151,7 @@ def up(options):
     make = Make()
     stack = Stack(options.state, parts=options.parts, workers=options.workers, flavour=options.flavour,
                   port=options.port, config_file=options.config, fresh=options.fresh, bin_dir=options.bin, say=say,
-                  check=signals.check)
+                  check=signals.check, real_provider=True)
     _wait_for_leaving(stack.state, signals)
     began = time.monotonic()
     stack.start(any_consumer=True)
