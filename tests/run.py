@@ -50,8 +50,9 @@ def phase_unit():
             yield run(f"unit {binary.name}", [binary], UNIT_LIMIT_S, env)
 
 
-def phase_provider():
+def phase_stack():
     yield run("provider", [sys.executable, "-m", "unittest", "-q", "tests.provider.test_provider"], 120)
+    yield run("stack", ["/usr/bin/python3", "-m", "unittest", "-q", "tests.stack.test_stack"], 300)
 
 
 def phase_fuzz():
@@ -85,7 +86,7 @@ def phase_chaos():
     yield run("chaos", [sys.executable, "-m", "tests.chaos"], 600, tail=120)
 
 
-PHASES = {"lint": phase_lint, "unit": phase_unit, "provider": phase_provider, "fuzz": phase_fuzz, "sim": phase_sim,
+PHASES = {"lint": phase_lint, "unit": phase_unit, "stack": phase_stack, "fuzz": phase_fuzz, "sim": phase_sim,
           "e2e": phase_e2e, "chaos": phase_chaos}
 
 
