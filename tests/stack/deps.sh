@@ -12,7 +12,7 @@ exec 1>&2
 build="gcc make pkg-config libc6-dev libuv1-dev librdkafka-dev libhiredis-dev libcurl4-openssl-dev libmicrohttpd-dev
 libjansson-dev libyaml-dev libjq-dev libgumbo-dev libssl-dev zlib1g-dev"
 stack="redis-server maven python3 python3-yaml ca-certificates"
-tests="libcmocka-dev liblua5.1-0-dev clang clang-format cppcheck python3-venv curl procps"
+tests="libcmocka-dev liblua5.1-0-dev clang libclang-rt-14-dev clang-format cppcheck python3-venv universal-ctags git curl procps"
 
 wanted="$build $stack"
 [ "${1:-}" != test ] || wanted="$wanted $tests"
@@ -32,7 +32,7 @@ if ! command -v java >/dev/null; then
     missing="$missing default-jre-headless"
 fi
 if [ "${1:-}" = test ] && ! command -v node >/dev/null; then
-    missing="$missing nodejs"
+    missing="$missing nodejs npm"
 fi
 if [ -z "$missing" ]; then
     exit 0
