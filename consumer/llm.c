@@ -5,7 +5,7 @@
  * meanings (task.h), and only those meanings decide what is tried again. The provider's own sentence is never kept: it may quote the prompt. */
 #include "consumer/llm.h"
 #include "consumer/llm_dialect.h"
-#include "consumer/sse_in.h"
+#include "common/base/sse_in.h"
 #include <stdarg.h>
 
 struct llm_reply {

@@ -1,5 +1,5 @@
-/* The provider-side SSE parser: every sample is fed at every split, with equal result. */
-#include "consumer/sse_in.h"
+/* The SSE reader: every sample is fed at every split, with equal result. */
+#include "common/base/sse_in.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>

@@ -1,5 +1,5 @@
-#ifndef CONSUMER_SSE_IN_H
-#define CONSUMER_SSE_IN_H
+#ifndef BASE_SSE_IN_H
+#define BASE_SSE_IN_H
 #include "common/base/buf.h"
 
 /* Server-sent events out of bytes (WHATWG HTML 9.2): lines end in CRLF, LF or CR, one optional BOM, data lines joined by LF, a frame
