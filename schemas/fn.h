@@ -129,7 +129,7 @@ struct fn_appended {
     enum fn_append_kind kind;
     bool cancel;
     int64_t seq;     /* stored seq now */
-    int64_t entries; /* length of the stream */
+    int64_t entries; /* length of the stream; short streams: their last seq, which is no less. 0 of finish and refusals */
 };
 typedef void fn_append_cb(void *arg, const struct err *e, const struct fn_appended *a);
 /* Appends under explicit ids and rings the doorbell. A repeat of what is stored is OK. */

@@ -1,0 +1,160 @@
+/* The calls of the fleet as a whole: heartbeats, Redis' boot id, what is built, budgets. */
+#include "schemas/fn_priv.h"
+
+#include <assert.h>
+
+/* --- heartbeats -------------------------------------------------------------------------------- */
+
+static void fn_decode_beat(const struct fn_call *c, const struct err *e, const struct reply *r)
+{
+    struct err own;
+    struct view *built = NULL;
+    if (!e && !fn_expect(r->kind == REPLY_ARRAY && r->count == c->items, "beat", &own)) e = &own;
+    if (!e && c->items) {
+        built = calloc(c->items, sizeof *built);
+        if (!built) {
+            err_set(&own, ERR_NOMEM, "redis beat: out of memory");
+            e = &own;
+        }
+    }
+    for (size_t i = 0; !e && i < c->items; i++) built[i] = reply_str(reply_at(r, i));
+    c->cb.beat(c->arg, e, built, e ? 0 : c->items);
+    free(built);
+}
+
+struct fn_home_key {
+    char text[24];
+};
+
+/* A worker may own every home: this call alone gathers on the heap. */
+void fn_beat(struct fn *f, const struct fn_beat *b, fn_beat_cb *cb, void *arg)
+{
+    assert(b->home_count <= JOB_ID_PARTITIONS_MAX);
+    struct view *argv = calloc(b->home_count + 6, sizeof *argv);
+    struct fn_home_key *keys = calloc(b->home_count + 1, sizeof *keys);
+    char count[24], ttl[24], beat[FN_KEY_MAX];
+    struct err e;
+    if (!argv || !keys) {
+        err_set(&e, ERR_NOMEM, "redis beat: out of memory");
+        cb(arg, &e, NULL, 0);
+        goto out;
+    }
+    snprintf(count, sizeof count, "%zu", b->home_count + 1);
+    snprintf(ttl, sizeof ttl, "%lld", (long long)b->ttl_ms);
+    argv[0] = VIEW_LIT("FCALL");
+    argv[1] = VIEW_LIT("sluice_v1_beat");
+    argv[2] = view_of(count);
+    argv[3] = fn_key(FN_KEY_BEAT, b->incarnation, beat);
+    for (size_t i = 0; i < b->home_count; i++) {
+        snprintf(keys[i].text, sizeof keys[i].text, "built:{%u}", (unsigned)b->homes[i]);
+        argv[4 + i] = view_of(keys[i].text);
+    }
+    argv[4 + b->home_count] = b->info.ptr ? b->info : VIEW_LIT("{}");
+    argv[5 + b->home_count] = view_of(ttl);
+    fn_start(f, argv, b->home_count + 6,
+             &(struct fn_ask){.decode = fn_decode_beat, .cb = {.beat = cb}, .arg = arg, .items = b->home_count});
+out:
+    free(keys);
+    free(argv);
+}
+
+void fn_unbeat(struct fn *f, struct view incarnation, fn_done_cb *cb, void *arg)
+{
+    struct fn_args a;
+    fn_args_function(&a, "sluice_v1_unbeat", "1");
+    fn_arg_key(&a, FN_KEY_BEAT, incarnation);
+    fn_start_args(f, &a, &(struct fn_ask){.decode = fn_decode_done, .cb = {.done = cb}, .arg = arg});
+}
+
+static void fn_decode_alive(const struct fn_call *c, const struct err *e, const struct reply *r)
+{
+    struct err own;
+    if (!e && !fn_expect(r->kind == REPLY_INT, "exists", &own)) e = &own;
+    c->cb.done(c->arg, e, e ? VIEW_NONE : r->num ? VIEW_LIT("alive") : VIEW_LIT("gone"));
+}
+
+void fn_alive(struct fn *f, struct view incarnation, fn_done_cb *cb, void *arg)
+{
+    char key[FN_KEY_MAX];
+    const struct view argv[] = {VIEW_LIT("EXISTS"), fn_key(FN_KEY_BEAT, incarnation, key)};
+    fn_start(f, argv, 2, &(struct fn_ask){.decode = fn_decode_alive, .cb = {.done = cb}, .arg = arg});
+}
+
+/* --- boot id ------------------------------------------------------------------------------------ */
+
+static struct view fn_info_member(struct view info, const char *name)
+{
+    struct view line, rest = info;
+    while (rest.len) {
+        if (!view_cut(rest, '\n', &line, &rest)) line = rest, rest = VIEW_NONE;
+        struct view key, value;
+        if (view_cut(view_trim(line), ':', &key, &value) && view_eq_str(key, name)) return value;
+    }
+    return VIEW_NONE;
+}
+
+static void fn_decode_boot(const struct fn_call *c, const struct err *e, const struct reply *r)
+{
+    struct err own;
+    struct view id = e ? VIEW_NONE : fn_info_member(reply_str(r), "run_id");
+    if (!e && !fn_expect(id.len > 0, "INFO server", &own)) e = &own;
+    c->cb.done(c->arg, e, e ? VIEW_NONE : id);
+}
+
+void fn_boot(struct fn *f, fn_done_cb *cb, void *arg)
+{
+    const struct view argv[] = {VIEW_LIT("INFO"), VIEW_LIT("server")};
+    fn_start(f, argv, 2, &(struct fn_ask){.decode = fn_decode_boot, .cb = {.done = cb}, .arg = arg});
+}
+
+static void fn_decode_set(const struct fn_call *c, const struct err *e, const struct reply *r)
+{
+    struct err own;
+    if (!e && !fn_expect(view_eq_str(reply_str(r), "OK"), "SET", &own)) e = &own;
+    c->cb.done(c->arg, e, e ? VIEW_NONE : VIEW_LIT("ok"));
+}
+
+void fn_built_set(struct fn *f, uint32_t home, struct view boot, fn_done_cb *cb, void *arg)
+{
+    struct fn_args a = {.count = 0};
+    fn_arg(&a, VIEW_LIT("SET"));
+    fn_arg_home(&a, home);
+    fn_arg(&a, boot);
+    fn_start_args(f, &a, &(struct fn_ask){.decode = fn_decode_set, .cb = {.done = cb}, .arg = arg});
+}
+
+/* --- budgets ------------------------------------------------------------------------------------ */
+
+static void fn_decode_take(const struct fn_call *c, const struct err *e, const struct reply *r)
+{
+    struct err own;
+    struct fn_taken t = {.granted = false};
+    int64_t granted = 0;
+    bool ok = !e && fn_read_int(r, 0, &granted) && fn_read_int(r, 1, &t.wait_ms) && t.wait_ms >= 0;
+    if (!e && !fn_expect(ok, "rl_take", &own)) e = &own;
+    t.granted = granted == 1;
+    c->cb.take(c->arg, e, e ? NULL : &t);
+}
+
+void fn_take(struct fn *f, const struct fn_take *t, fn_take_cb *cb, void *arg)
+{
+    struct fn_args a;
+    fn_args_function(&a, "sluice_v1_rl_take", "1");
+    fn_arg_key(&a, FN_KEY_BUDGET, t->name);
+    fn_arg_int(&a, t->requests_per_minute);
+    fn_arg_int(&a, t->tokens_per_minute);
+    fn_arg_int(&a, t->tokens);
+    fn_start_args(f, &a, &(struct fn_ask){.decode = fn_decode_take, .cb = {.take = cb}, .arg = arg});
+}
+
+void fn_settle(struct fn *f, struct view name, int64_t delta_tokens, bool refund_request, int64_t closed_for_ms,
+               fn_done_cb *cb, void *arg)
+{
+    struct fn_args a;
+    fn_args_function(&a, "sluice_v1_rl_settle", "1");
+    fn_arg_key(&a, FN_KEY_BUDGET, name);
+    fn_arg_int(&a, delta_tokens);
+    fn_arg(&a, refund_request ? VIEW_LIT("1") : VIEW_LIT("0"));
+    fn_arg_int(&a, closed_for_ms > 0 ? closed_for_ms : 0);
+    fn_start_args(f, &a, &(struct fn_ask){.decode = fn_decode_done, .cb = {.done = cb}, .arg = arg});
+}
