@@ -115,6 +115,7 @@ struct kafka_replay_options {
     int32_t partition;
     int64_t from, to; /* from < 0: low watermark, or by from_ms when > 0; to < 0: high watermark at start */
     int64_t from_ms;
+    bool headers_only;
     kafka_record_fn *handle;
     void (*done)(void *arg, const struct err *e, int64_t next_offset);
     void *arg;

@@ -162,6 +162,7 @@ static void loop_close_left(uv_handle_t *h, void *arg)
 void loop_free(struct loop *l)
 {
     if (!l) return;
+    for (size_t i = 0; i < l->shared_count; i++) l->shared[i].fini(l->shared[i].thing);
     l->is_closing = true;
     uv_walk(&l->uv, loop_close_left, l);
     uv_run(&l->uv, UV_RUN_DEFAULT);
@@ -200,6 +201,21 @@ struct timerq *loop_timers(struct loop *l)
 struct rng *loop_rng(struct loop *l)
 {
     return &l->rng;
+}
+
+void *loop_shared(const struct loop *l, const char *kind)
+{
+    for (size_t i = 0; i < l->shared_count; i++)
+        if (strcmp(l->shared[i].kind, kind) == 0) return l->shared[i].thing;
+    return NULL;
+}
+
+bool loop_share(struct loop *l, const char *kind, void *thing, void (*fini)(void *thing))
+{
+    assert(!loop_shared(l, kind));
+    if (l->shared_count == LOOP_SHARED_MAX) return false;
+    l->shared[l->shared_count++] = (struct loop_thing){.kind = kind, .thing = thing, .fini = fini};
+    return true;
 }
 
 /* --- descriptors

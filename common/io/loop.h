@@ -41,6 +41,11 @@ void loop_on_signal(struct loop *l, int signum, void (*fn)(void *arg, int signum
 MUST_CHECK enum err_code loop_offload(struct loop *l, void (*work)(void *arg), void (*done)(void *arg), void *arg,
                                       struct err *err);
 
+/* Something that belongs to the loop rather than to one user of it (the reader handle that all replays share): at most
+ * 8 kinds. fini runs first thing in loop_free. */
+void *loop_shared(const struct loop *l, const char *kind); /* NULL: not there */
+MUST_CHECK bool loop_share(struct loop *l, const char *kind, void *thing, void (*fini)(void *thing));
+
 /* A child process with pipes on its stdin and stdout (stderr inherited): the jq helper. */
 struct loop_child;
 struct loop_child_options {

@@ -11,12 +11,18 @@ enum {
     LOOP_TIMERS_MAX = 1 << 20,
     LOOP_TIMERS_TURN_MAX = 4096,
     LOOP_OFFLOADS_MAX = 1024,
-    LOOP_POOL_THREADS = 8
+    LOOP_SHARED_MAX = 8
 };
 
 struct loop_hook {
     void (*fn)(void *arg);
     void *arg;
+};
+
+struct loop_thing {
+    const char *kind;
+    void *thing;
+    void (*fini)(void *thing);
 };
 
 struct loop {
@@ -31,6 +37,8 @@ struct loop {
     int64_t armed_ms; /* what the uv timer waits for; INT64_MAX = nothing */
     struct loop_hook hooks[LOOP_HOOKS_MAX];
     size_t hook_count;
+    struct loop_thing shared[LOOP_SHARED_MAX];
+    size_t shared_count;
     size_t signal_count;
     size_t offload_count;
     bool is_fresh;   /* the clock was read in this turn */
