@@ -7,6 +7,7 @@
 void sse_in_init(struct sse_in *s, size_t frame_max)
 {
     memset(s, 0, sizeof *s);
+    s->retry_ms = -1;
     buf_init(&s->line, frame_max);
     buf_init(&s->data, frame_max);
 }
@@ -22,7 +23,21 @@ static void start_frame(struct sse_in *s)
     buf_reset(&s->data);
     s->event[0] = '\0';
     s->has_data = false;
+    s->has_id = false;
     s->handed_out = false;
+}
+
+static void take_id(struct sse_in *s, struct view value)
+{
+    if (value.len > 0 && memchr(value.ptr, '\0', value.len)) return;
+    s->has_id = view_copy(value, s->id, sizeof s->id);
+}
+
+static void take_retry(struct sse_in *s, struct view value)
+{
+    uint64_t ms;
+
+    if (view_u64(value, &ms) && ms <= INT32_MAX) s->retry_ms = (int64_t)ms;
 }
 
 static void take_field(struct sse_in *s, struct view name, struct view value)
@@ -34,6 +49,10 @@ static void take_field(struct sse_in *s, struct view name, struct view value)
         s->has_data = true;
     } else if (view_eq_str(name, "event")) {
         if (!view_copy(value, s->event, sizeof s->event)) s->event[0] = '\0';
+    } else if (view_eq_str(name, "id")) {
+        take_id(s, value);
+    } else if (view_eq_str(name, "retry")) {
+        take_retry(s, value);
     }
 }
 
@@ -91,7 +110,9 @@ enum sse_verdict sse_in_feed(struct sse_in *s, struct view *bytes, struct sse_fr
         if (s->data.failed) return SSE_BAD;
         if (!ends) continue;
         if (s->has_data) {
-            *ret = (struct sse_frame){.event = view_of(s->event), .data = buf_view(&s->data)};
+            *ret = (struct sse_frame){.event = view_of(s->event),
+                                      .id = s->has_id ? view_of(s->id) : VIEW_NONE,
+                                      .data = buf_view(&s->data)};
             s->handed_out = true;
             return SSE_FRAME;
         }
