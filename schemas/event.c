@@ -1,9 +1,9 @@
 /* Events: their names, their ids inside and outside, and the three ways out (Redis entry, SSE, NDJSON).
  *
- * What is hard: event_put_sse runs for every delivery to every watcher, so it takes its room once and copies four pieces;
- * two memchr passes find out whether the data is one line, as JSON of ours always is. Bytes that are not are split as the
- * SSE format wants: every CR, LF or CRLF begins a new data line. The outside id is parsed strictly: 27 characters, so that
- * a cursor has one spelling and compares as text. */
+ * What is hard: event_put_sse runs for every delivery to every watcher, so it takes its room once and copies four
+ * pieces; two memchr passes find out whether the data is one line, as JSON of ours always is. Bytes that are not are
+ * split as the SSE format wants: every CR, LF or CRLF begins a new data line. The outside id is parsed strictly: 27
+ * characters, so that a cursor has one spelling and compares as text. */
 #include "schemas/event.h"
 
 #include <assert.h>

@@ -1,14 +1,14 @@
 /* The Redis functions as C calls: sending, loading, repeating.
  *
- * What is hard is the library that is not there: a fresh or wiped server answers "Function not found" to every call in
- * flight. The first such answer sends FUNCTION LOAD; calls that met it wait in `again`, calls made meanwhile in `waiting`, and
- * when the load is answered both go out, first those that were first, so that two appends of one job keep their order.
- * Another process may load at the same time: "already exists" is success. A call is copied when it starts, because only
- * then can it be repeated; lists are bounded, and past their bound a call is sent at once (it stands behind the load in the
- * same connection) or answered ERR_UNAVAILABLE.
+ * What is hard is the library that is not there: a fresh or wiped server answers "Function not found" to every call
+ * in flight. The first such answer sends FUNCTION LOAD; calls that met it wait in `again`, calls made meanwhile in
+ * `waiting`, and when the load is answered both go out, first those that were first, so that two appends of one job
+ * keep their order. Another process may load at the same time: "already exists" is success. A call is copied when it
+ * starts, because only then can it be repeated; lists are bounded, and past their bound a call is sent at once (it
+ * stands behind the load in the same connection) or answered ERR_UNAVAILABLE.
  *
- * fn_free may come while calls fly, even from inside a callback: a call outlives it without its fn and is freed when the
- * port answers. */
+ * fn_free may come while calls fly, even from inside a callback: a call outlives it without its fn and is freed when
+ * the port answers. */
 #include "schemas/fn_priv.h"
 
 #include "common/base/json.h"

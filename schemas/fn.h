@@ -6,16 +6,16 @@
 #include "schemas/state.h"
 
 /* The Redis functions (schemas/redis/sluice_v1.lua, library sluice_v1, functions named sluice_v1_<verb>) as C calls:
- * encoding of arguments and decoding of answers. Pure apart from the port handed in. The library is loaded on demand: an
- * answer "Function not found" loads it (once for all waiting calls) and repeats the call, in order.
+ * encoding of arguments and decoding of answers. Pure apart from the port handed in. The library is loaded on
+ * demand: an answer "Function not found" loads it (once for all waiting calls) and repeats the call, in order.
  *
- * Keys ({..} are literal braces: a job's keys share a hash tag): j:{<id>}:m hash, j:{<id>}:e stream, channel j:{<id>};
- * w:<incarnation> heartbeat and channel of the same name; ix:{<tenant>} ZSET of ids by created-ms; q:{<tenant>} count of
- * unended jobs; built:{<p>} = Redis boot id whose view of p is complete; rl:{<name>} budgets. Made by fn_key.
- * Meta fields: st status, ep epoch, ow owner incarnation ("" after a clean release), sq seq, cx cancel flag (1), tn tenant,
- * cl class, fp, wf name@version, cr created-ms, sa started-ms, en ended-ms, at attempt, md metadata raw, og origin,
- * dl deadline-ms, vw finished job view (JSON), rs reserved only (1), tk put there by a rebuild: the next acquire is a
- * takeover (1), ro retry_of, ra retried_as. */
+ * Keys ({..} are literal braces: a job's keys share a hash tag): j:{<id>}:m hash, j:{<id>}:e stream, channel
+ * j:{<id>}; w:<incarnation> heartbeat and channel of the same name; ix:{<tenant>} ZSET of ids by created-ms;
+ * q:{<tenant>} count of unended jobs; built:{<p>} = Redis boot id whose view of p is complete; rl:{<name>} budgets.
+ * Made by fn_key. Meta fields: st status, ep epoch, ow owner incarnation ("" after a clean release), sq seq, cx
+ * cancel flag (1), tn tenant, cl class, fp, wf name@version, cr created-ms, sa started-ms, en ended-ms, at attempt,
+ * md metadata raw, og origin, dl deadline-ms, vw finished job view (JSON), rs reserved only (1), tk put there by a
+ * rebuild: the next acquire is a takeover (1), ro retry_of, ra retried_as. */
 struct fn;
 struct fn *fn_new(struct redis_port port); /* the port must outlive it */
 void fn_free(struct fn *f);                /* pending calls are dropped: their callbacks are not called */
@@ -53,15 +53,15 @@ struct fn_admitted {
     int64_t queued; /* q:{tenant} after it */
 };
 typedef void fn_admit_cb(void *arg, const struct err *e, const struct fn_admitted *a);
-/* Create if absent, never overwrite (metadata that acquire could not know is added); first event job.queued under 0-1;
- * counts. A reservation of the same fp becomes the entry. */
+/* Create if absent, never overwrite (metadata that acquire could not know is added); first event job.queued under
+ * 0-1; counts. A reservation of the same fp becomes the entry. */
 void fn_admit(struct fn *f, const struct fn_job *job, fn_admit_cb *cb, void *arg);
 /* Keyed submissions, before the record is written: holds the id for this fp (60 s). CREATED: go on; EXISTS: same fp,
  * already admitted (status says) or reserved; OTHER_PAYLOAD. */
 void fn_reserve(struct fn *f, const struct job_head *head, fn_admit_cb *cb, void *arg);
 
-/* One job's meta for reading. found false: unknown; built tells whether built:{p} holds this boot id (unknown and built =
- * 404, unknown and unbuilt = 503). reserved: held by fn_reserve, perhaps never submitted: not a job yet. */
+/* One job's meta for reading. found false: unknown; built tells whether built:{p} holds this boot id (unknown and
+ * built = 404, unknown and unbuilt = 503). reserved: held by fn_reserve, perhaps never submitted: not a job yet. */
 struct fn_meta {
     bool found, built;
     enum job_status status;
@@ -104,8 +104,9 @@ struct fn_lease {
     struct view owner;      /* BUSY; borrowed */
 };
 typedef void fn_lease_cb(void *arg, const struct err *e, const struct fn_lease *l);
-/* Epoch by compare-and-set: max(stored + 1, TIME ms, floor + 1). BUSY while another incarnation's heartbeat key exists.
- * Creates the entry as admit does when it is absent; over a reservation of any fp (the record in the log is the truth). */
+/* Epoch by compare-and-set: max(stored + 1, TIME ms, floor + 1). BUSY while another incarnation's heartbeat key
+ * exists. Creates the entry as admit does when it is absent; over a reservation of any fp (the record in the log is
+ * the truth). */
 void fn_acquire(struct fn *f, const struct fn_lease_ask *ask, fn_lease_cb *cb, void *arg);
 
 struct fn_event {
@@ -122,22 +123,22 @@ struct fn_append {
     const char *status;      /* new st, or NULL */
     int64_t attempt;         /* new at, or 0 */
 };
-/* OK; FENCED: another holds or held the lease since, or it was given back: drop the job; GONE: no entry, or a rebuilt one
- * that does not know its owner: fn_restore; GAP: the stored seq is behind: fn_restore; ENDED. */
+/* OK; FENCED: another holds or held the lease since, or it was given back: drop the job; GONE: no entry, or a
+ * rebuilt one that does not know its owner: fn_restore; GAP: the stored seq is behind: fn_restore; ENDED. */
 enum fn_append_kind { FN_APPEND_OK, FN_APPEND_FENCED, FN_APPEND_GONE, FN_APPEND_GAP, FN_APPEND_ENDED };
 struct fn_appended {
     enum fn_append_kind kind;
     bool cancel;
     int64_t seq;     /* stored seq now */
-    int64_t entries; /* length of the stream; short streams: their last seq, which is no less. 0 of finish and refusals */
+    int64_t entries; /* length of the stream; of a short one its last seq, which is no less; 0 of a refusal */
 };
 typedef void fn_append_cb(void *arg, const struct err *e, const struct fn_appended *a);
 /* Appends under explicit ids and rings the doorbell. A repeat of what is stored is OK. */
 void fn_append(struct fn *f, const struct fn_append *a, fn_append_cb *cb, void *arg);
 
-/* A live owner puts its job back (GONE, GAP, wipe), or compacts (trim: MINID to the snapshot): meta as given when absent or
- * of an epoch <= ours, snapshot under <epoch>-<seq>. seq is the last event the snapshot covers; when compacting, a new
- * seq (last + 1). A repeat is OK. */
+/* A live owner puts its job back (GONE, GAP, wipe), or compacts (trim: MINID to the snapshot): meta as given when
+ * absent or of an epoch <= ours, snapshot under <epoch>-<seq>. seq is the last event the snapshot covers; when
+ * compacting, a new seq (last + 1). A repeat is OK. */
 struct fn_restore {
     const struct fn_job *job;
     struct view incarnation;
@@ -155,15 +156,15 @@ struct fn_finish {
     struct event_id id;          /* of the terminal event, as in the terminal record */
     enum job_status status;
     struct view data, view;      /* terminal event data; finished job view */
-    struct view snapshot;        /* job.snapshot data put at seq - 1 when the stored seq is not seq - 1; VIEW_NONE: refused GAP */
+    struct view snapshot;        /* job.snapshot data, put at seq - 1 when that is not the stored seq; none: GAP */
     int64_t started_ms, ended_ms, attempt;
     int64_t results_ms, events_ms; /* retention: TTLs of meta and stream */
 };
-/* TTLs count from now when a live entry ends, from ended_ms when the entry is made here. A repeat is OK; another end than
- * the stored one is ENDED. */
+/* TTLs count from now when a live entry ends, from ended_ms when the entry is made here. A repeat is OK; another end
+ * than the stored one is ENDED. */
 void fn_finish(struct fn *f, const struct fn_finish *r, fn_append_cb *cb, void *arg);
-/* Gives the lease back (yielded, parked, abandoned): owner cleared when epoch is ours, st set to status. Verdicts: ok,
- * ended, fenced, gone. */
+/* Gives the lease back (yielded, parked, abandoned): owner cleared when epoch is ours, st set to status. Verdicts:
+ * ok, ended, fenced, gone. */
 void fn_release(struct fn *f, const struct job_id *id, int64_t epoch, const char *status, fn_done_cb *cb, void *arg);
 
 /* Heartbeat: SET w:<incarnation> info PX ttl, and the built:{p} values of the homes asked. */
@@ -181,9 +182,9 @@ void fn_alive(struct fn *f, struct view incarnation, fn_done_cb *cb, void *arg);
 /* Redis' boot id: run_id of INFO server. verdict = the id. */
 void fn_boot(struct fn *f, fn_done_cb *cb, void *arg);
 void fn_built_set(struct fn *f, uint32_t home, struct view boot, fn_done_cb *cb, void *arg);
-/* Rebuild: an unended job nobody is known to run (queued, parked, yielded or started by the dead): entry and job.queued if
- * absent; a standing entry keeps owner, seq and status, its epoch rises to the floor, and its next acquire is a takeover.
- * Verdicts: ok, ended. */
+/* Rebuild: an unended job nobody is known to run (queued, parked, yielded or started by the dead): entry and
+ * job.queued if absent; a standing entry keeps owner, seq and status, its epoch rises to the floor, and its next
+ * acquire is a takeover. Verdicts: ok, ended. */
 void fn_rebuild(struct fn *f, const struct fn_job *job, int64_t epoch_floor, const char *status, fn_done_cb *cb,
                 void *arg);
 
@@ -199,8 +200,8 @@ struct fn_taken {
 };
 typedef void fn_take_cb(void *arg, const struct err *e, const struct fn_taken *t);
 void fn_take(struct fn *f, const struct fn_take *t, fn_take_cb *cb, void *arg);
-/* delta = used - estimated tokens (may be negative); refund_request gives the request back too (429). closed_for_ms > 0:
- * closes the budget for that long from now, by Redis' clock. */
+/* delta = used - estimated tokens (may be negative); refund_request gives the request back too (429). closed_for_ms
+ * > 0: closes the budget for that long from now, by Redis' clock. */
 void fn_settle(struct fn *f, struct view name, int64_t delta_tokens, bool refund_request, int64_t closed_for_ms,
                fn_done_cb *cb, void *arg);
 

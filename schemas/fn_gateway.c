@@ -1,5 +1,5 @@
-/* The calls of the gateway: admit, reserve, meta, cancel, link_retry. Answers are read strictly: what is not in shape came
- * from another library of the same name and is ERR_PROTOCOL, never a guess. */
+/* The calls of the gateway: admit, reserve, meta, cancel, link_retry. Answers are read strictly: what is not in
+ * shape came from another library of the same name and is ERR_PROTOCOL, never a guess. */
 #include "schemas/fn_priv.h"
 
 static void fn_decode_admit(const struct fn_call *c, const struct err *e, const struct reply *r)

@@ -3,8 +3,9 @@
 #include "common/base/list.h"
 #include "schemas/fn.h"
 
-/* Shared by fn*.c alone. A call is made in three steps: arguments are gathered as views on the stack (struct fn_args), copied
- * once into the call (it may have to be repeated), and the answer is decoded by the call's own function. */
+/* Shared by fn*.c alone. A call is made in three steps: arguments are gathered as views on the stack (struct
+ * fn_args), copied once into the call (it may have to be repeated), and the answer is decoded by the call's own
+ * function. */
 
 enum { FN_ARGV_MAX = 2 * FN_EVENTS_MAX + 32, FN_NUMBERS_MAX = 16, FN_KEYS_MAX = 5 };
 
@@ -62,8 +63,8 @@ struct fn_ask {
 void fn_start(struct fn *f, const struct view *argv, size_t argc, const struct fn_ask *ask);
 void fn_start_args(struct fn *f, const struct fn_args *a, const struct fn_ask *ask);
 
-/* The entry that a job makes: its fields as arguments, or all as one text, and the data of its job.queued event. Views live
- * until the next call of the same function. */
+/* The entry that a job makes: its fields as arguments, or all as one text, and the data of its job.queued event.
+ * Views live until the next call of the same function. */
 struct fn_fields {
     struct view name[10], value[10];
     size_t count;

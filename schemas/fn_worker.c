@@ -1,5 +1,5 @@
-/* The calls of a worker about a job: acquire, append, restore, finish, release, rebuild. Arguments stand in the order that
- * the comment above each function of sluice_v1.lua gives. */
+/* The calls of a worker about a job: acquire, append, restore, finish, release, rebuild. Arguments stand in the
+ * order that the comment above each function of sluice_v1.lua gives. */
 #include "schemas/fn_priv.h"
 
 #include <assert.h>

@@ -1,10 +1,11 @@
 /* The head of a job record: the headers a worker decides by.
  *
- * What is hard: this runs for every record of every followed topic, and the headers come from a log that may hold bytes of
- * anybody. So it is one pass: a table names every header with its kind and its place in struct job_head, and the search for
- * a name begins behind the one found before, because writers put headers in the order of the table: one comparison a
- * header. Strict: a bad number, a text that is too long or not printable, the same header twice or a missing id is poison,
- * said by name. The version is looked at before anything else: a record of a newer version may have changed any rule. */
+ * What is hard: this runs for every record of every followed topic, and the headers come from a log that may hold
+ * bytes of anybody. So it is one pass: a table names every header with its kind and its place in struct job_head,
+ * and the search for a name begins behind the one found before, because writers put headers in the order of the
+ * table: one comparison a header. Strict: a bad number, a text that is too long or not printable, the same header
+ * twice or a missing id is poison, said by name. The version is looked at before anything else: a record of a newer
+ * version may have changed any rule. */
 #include "schemas/job.h"
 
 #include <assert.h>

@@ -6,13 +6,14 @@
 #include "common/base/port.h"
 #include "schemas/problem.h"
 
-/* The job record: what travels through jobs.*, cont, delay.*, spill.* and dlq. Headers tell all that a decision needs; the value is read
- * only by who runs it:
+/* The job record: what travels through jobs.*, cont, delay.*, spill.* and dlq. Headers tell all that a decision
+ * needs; the value is read only by who runs it:
  *   {"workflow":"onboard","version":3,"input":<raw>,"metadata":<raw>?,"webhook":"..."?,"key":"..."?}
- * Headers (ASCII): v kind job-id tenant class fp workflow attempt max-attempts epoch seq step item created-ms due-ms deadline-ms pin
- * min-build since traceparent origin redrive-of err-code err-msg. Version rule: a reader refuses v > JOB_V_MAX before it looks at anything
- * else (ERR_CONFLICT: a newer worker can read it, so it is not poison), ignores unknown headers and unknown members; a writer of v N leaves
- * out nothing that a reader of N-1 needs. Absent headers: number 0, since -1, text "", class interactive. */
+ * Headers (ASCII): v kind job-id tenant class fp workflow attempt max-attempts epoch seq step item created-ms due-ms
+ * deadline-ms pin min-build since traceparent origin redrive-of err-code err-msg. Version rule: a reader refuses v >
+ * JOB_V_MAX before it looks at anything else (ERR_CONFLICT: a newer worker can read it, so it is not poison),
+ * ignores unknown headers and unknown members; a writer of v N leaves out nothing that a reader of N-1 needs. Absent
+ * headers: number 0, since -1, text "", class interactive. */
 
 enum { JOB_V = 1, JOB_V_MAX = 1, TENANT_MAX = 64, WORKFLOW_NAME_MAX = 64, FP_HEX = 64 };
 
@@ -52,8 +53,9 @@ struct job_head {
     char err_code[40], err_msg[256];
 };
 
-/* Fills rec's key, headers and partition (values point into head and scratch: keep both until rec was published). topic and value are the
- * caller's; more headers may be put behind with record_put. scratch holds numbers as text and needs no initialisation. */
+/* Fills rec's key, headers and partition (values point into head and scratch: keep both until rec was published).
+ * topic and value are the caller's; more headers may be put behind with record_put. scratch holds numbers as text
+ * and needs no initialisation. */
 struct job_scratch {
     char text[16][24];
     size_t used;
@@ -62,7 +64,8 @@ struct job_scratch {
 void job_head_write(const struct job_head *h, struct record_out *rec, struct job_scratch *scratch);
 /* Adds one header; an empty or absent value adds nothing. */
 void record_put(struct record_out *rec, const char *name, struct view value);
-/* ERR_INVALID: poison (text says which header). ERR_CONFLICT: of a newer version. err-msg is made printable; every other text must be. */
+/* ERR_INVALID: poison (text says which header). ERR_CONFLICT: of a newer version. err-msg is made printable; every
+ * other text must be. */
 MUST_CHECK enum err_code job_head_read(const struct record_in *rec, struct job_head *ret, struct err *err);
 /* [A-Za-z0-9][A-Za-z0-9._-]*, shorter than WORKFLOW_NAME_MAX. */
 bool job_workflow_name_ok(struct view name);
@@ -79,9 +82,9 @@ bool job_body_put(struct buf *out, const struct job_body *b);
 /* ERR_INVALID: poison. The whole text is checked, so json_raw_* may be used on every view. */
 MUST_CHECK enum err_code job_body_read(struct view value, struct job_body *ret, struct err *err);
 
-/* A client's request body (POST /v1/jobs), checked member by member; views into the text. Times are resolved against now.
- * Problems: INVALID_JSON (err.where pointer), TOO_LARGE (over JOB_BYTES_MAX), UNKNOWN_FIELD, INVALID_FIELD; each with the JSON pointer in
- * err.where. workflow and input are required. err never holds a value of the body. */
+/* A client's request body (POST /v1/jobs), checked member by member; views into the text. Times are resolved against
+ * now. Problems: INVALID_JSON (err.where pointer), TOO_LARGE (over JOB_BYTES_MAX), UNKNOWN_FIELD, INVALID_FIELD;
+ * each with the JSON pointer in err.where. workflow and input are required. err never holds a value of the body. */
 struct job_request {
     char workflow[WORKFLOW_NAME_MAX];
     int64_t version; /* 0 = newest */

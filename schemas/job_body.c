@@ -1,9 +1,9 @@
 /* The value of a job record and the body of POST /v1/jobs.
  *
- * What is hard: a user's JSON must arrive at the worker byte for byte (numbers, key order, spaces), so nothing here builds
- * a tree: the whole text is checked once and members are then found as slices. A refusal names the member by a JSON
- * pointer and what would be right, and never repeats a value: values are prompts and inputs. Names are the client's own
- * words about shape and may be told. */
+ * What is hard: a user's JSON must arrive at the worker byte for byte (numbers, key order, spaces), so nothing here
+ * builds a tree: the whole text is checked once and members are then found as slices. A refusal names the member by
+ * a JSON pointer and what would be right, and never repeats a value: values are prompts and inputs. Names are the
+ * client's own words about shape and may be told. */
 #include "common/base/json.h"
 #include "schemas/job.h"
 

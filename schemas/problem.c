@@ -1,5 +1,5 @@
-/* Errors as clients see them: RFC 9457 members for those who follow the RFC, and an `error` member in OpenAI's shape for
- * SDKs that look there. One table (errors.def) gives code, status, type and title. */
+/* Errors as clients see them: RFC 9457 members for those who follow the RFC, and an `error` member in OpenAI's shape
+ * for SDKs that look there. One table (errors.def) gives code, status, type and title. */
 #include "schemas/problem.h"
 
 #include "common/base/json.h"

@@ -24,8 +24,8 @@ struct problem_body {
     const char *job_id;   /* or NULL */
     const char *instance; /* the path or NULL */
 };
-/* {"type","title","status"?,"detail","instance"?,"code","pointer"?,"job_id"?,"error":{message,type,param,code}}; type is urn:sluice:problem:<code>.
- * A NULL detail gives the title. */
+/* {"type","title","status"?,"detail","instance"?,"code","pointer"?,"job_id"?,"error":{message,type,param,code}};
+ * type is urn:sluice:problem:<code>. A NULL detail gives the title. */
 bool problem_put(struct buf *out, const struct problem_body *p);
 
 #endif

@@ -1,5 +1,6 @@
-/* Records of state[p]. The head is read by job.c; what is added here are the four headers that only state records carry and
- * what each kind must have: a record that lacks its epoch could not be arbitrated, so it never enters a ledger. */
+/* Records of state[p]. The head is read by job.c; what is added here are the four headers that only state records
+ * carry and what each kind must have: a record that lacks its epoch could not be arbitrated, so it never enters a
+ * ledger. */
 #include "schemas/state.h"
 
 #include <assert.h>
