@@ -42,7 +42,7 @@ static void test_frames(void **state)
     expect_at_every_split(VIEW_LIT("data: a\n\ndata: b\n\n"), "[|a][|b]");
     expect_at_every_split(VIEW_LIT("event: x\r\ndata: a\r\n\r\nevent: y\rdata:b\r\r"), "[x|a][y|b]");
     expect_at_every_split(VIEW_LIT("\xef\xbb\xbf" "data: one\ndata: two\n\n: comment\n\ndata:  three\n\n"), "[|one\ntwo][| three]");
-    expect_at_every_split(VIEW_LIT("event: only\n\ndata\n\nid: 7\nretry: 10\nunknown: z\ndata: q\n\ndata: lost"), "[|][|q]");
+    expect_at_every_split(VIEW_LIT("event: only\n\ndata\n\nid: 7\nretry: 10\nunknown: z\ndata: q\n\ndata: lost"), "[|][|q|7]");
 }
 
 static void test_ids(void **state)
