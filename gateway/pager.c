@@ -129,24 +129,19 @@ static void pager_hold(struct pager *p, int64_t look_ms)
     tail_retry_later(l, look_ms);
 }
 
-static void pager_begin(struct pager *p)
-{
-    const struct event_id *c = &p->watcher->cursor;
-    p->state = c->epoch || c->seq ? PAGER_TOP : PAGER_PAGES;
-    pager_ask(p);
-}
-
 void pager_resume(struct watcher *w)
 {
     if (!w->pager || w->pager->state != PAGER_HOLDING) return;
     w->tail->holding_count--;
-    pager_begin(w->pager);
+    w->pager->state = PAGER_STOPPED;
+    pager_restart(w, w->cursor.epoch || w->cursor.seq);
 }
 
-void pager_restart(struct watcher *w)
+void pager_restart(struct watcher *w, bool probes)
 {
     struct pager *p = w->pager;
-    if (p->state == PAGER_STOPPED) p->state = PAGER_PAGES;
+    assert(p->state == PAGER_STOPPED && !p->fold);
+    p->state = probes ? PAGER_TOP : PAGER_PAGES;
     pager_ask(p);
 }
 
@@ -331,13 +326,13 @@ static void pager_fold(struct pager *p)
 
 /* --- beginning and end ------------------------------------------------------------------------------------------------- */
 
-bool pager_open(struct watcher *w, bool probes)
+bool pager_open(struct watcher *w)
 {
     struct pager *p = calloc(1, sizeof *p);
     if (!p) return false;
     p->tails = w->tail->tails;
     p->watcher = w;
-    p->state = probes ? PAGER_TOP : PAGER_PAGES;
+    p->state = PAGER_STOPPED;
     p->entries = PAGE_ENTRIES_FIRST;
     pager_page_init(&p->page[0]);
     pager_page_init(&p->page[1]);

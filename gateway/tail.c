@@ -127,11 +127,11 @@ static void tail_offer(struct tail *l, struct watcher *w, struct frame *f)
         if (event_type_is_terminal(f->type)) watcher_end(w, f->type);
     } else if (w->next && !tail_is_within(l, w)) {
         watcher_hurry(w);
-        watcher_demote(w);
+        watcher_demote(w, false);
     } else if (!w->next && order == EVENT_NEXT) {
         tail_give(w, f);
     } else if (!w->next && order == EVENT_GAP) {
-        watcher_demote(w);
+        watcher_demote(w, false);
     }
 }
 
@@ -154,14 +154,15 @@ static bool tail_append(struct tail *l, const struct entry *e)
     return true;
 }
 
-/* What the live reader got does not follow: every watcher finds out for itself what became of the stream. */
+/* What the live reader got does not follow, or the stream seems to have gone back: every watcher finds out for itself
+ * what became of it. */
 static void tail_break(struct tail *l)
 {
     struct list_link *k, *next;
     for (k = list_first(&l->watchers); k; k = next) {
         next = list_next(&l->watchers, k);
         struct watcher *w = LIST_ITEM(k, struct watcher, link);
-        if (w->state == WATCHER_LIVE) watcher_demote(w);
+        if (w->state == WATCHER_LIVE) watcher_demote(w, true);
     }
 }
 
@@ -256,8 +257,13 @@ static void tails_message(void *arg, struct view channel, struct view payload)
         tail_mark_dirty(l, true);
         return;
     }
-    if (event_id_compare(id, l->newest) > 0) l->newest = id;
+    l->pending++;
+    bool went_back = event_id_compare(id, l->newest) < 0; /* a stream begun again, or an old bell told twice */
+    l->newest = id;
+    if (went_back) tail_break(l);
     if (event_id_compare(id, l->top) > 0 || l->live_count == 0) tail_mark_dirty(l, false);
+    l->pending--;
+    tail_release(l);
 }
 
 static void tails_reset(void *arg)

@@ -110,15 +110,17 @@ MUST_CHECK bool watcher_start(struct watcher *w); /* the tail is subscribed; fal
 void watcher_wake(struct watcher *w);
 void watcher_cut(struct watcher *w); /* w is gone afterwards */
 void watcher_end(struct watcher *w, enum event_type type); /* its terminal event was queued (or seen: WATCH_END) */
-void watcher_demote(struct watcher *w); /* live: back to history from its cursor; w may be gone afterwards */
+/* Live: back to history from its cursor; w may be gone afterwards. probes: is the cursor still in the stream? */
+void watcher_demote(struct watcher *w, bool probes);
 void watcher_hurry(struct watcher *w);  /* it is behind: cut it when it takes nothing for TAIL_CUT_MS */
 void watcher_wind_up(struct watcher *w); /* w may be gone afterwards */
 bool watcher_is_idle(const struct watcher *w); /* nothing to send */
 
 /* pager.c */
-MUST_CHECK bool pager_open(struct watcher *w, bool probes); /* false: no memory. probes: is the cursor in the stream? */
+MUST_CHECK bool pager_open(struct watcher *w); /* false: no memory */
 void pager_close(struct watcher *w);   /* also while a read is under way */
-void pager_restart(struct watcher *w); /* reads on from the watcher's cursor */
+/* Reads on from the watcher's cursor; probes: first asks whether the stream reaches that far. */
+void pager_restart(struct watcher *w, bool probes);
 void pager_resume(struct watcher *w);  /* a doorbell or a timer: try again if it holds */
 void pager_stop(struct watcher *w);    /* nothing more will be read; what is there is drained */
 struct view pager_bytes(const struct watcher *w); /* the unsent bytes at hand */

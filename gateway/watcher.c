@@ -126,12 +126,12 @@ void watcher_end(struct watcher *w, enum event_type type)
     if (w->format == WATCH_END) w->sink->ended(w->arg, type);
 }
 
-void watcher_demote(struct watcher *w)
+void watcher_demote(struct watcher *w, bool probes)
 {
     struct view rest = VIEW_NONE;
     assert(w->state == WATCHER_LIVE);
     struct frame *f = w->next;
-    bool is_over = false, is_kept = w->pager || pager_open(w, false);
+    bool is_over = false, is_kept = w->pager || pager_open(w);
     if (f && w->offset > 0) {
         rest = view_make(f->form[w->format].ptr + w->offset, f->form[w->format].len - w->offset);
         w->cursor = f->id;
@@ -147,7 +147,7 @@ void watcher_demote(struct watcher *w)
     if (!is_kept)
         watcher_cut(w);
     else if (!is_over)
-        pager_restart(w);
+        pager_restart(w, probes);
 }
 
 /* --- time ----------------------------------------------------------------------------------------------------------- */
@@ -192,9 +192,9 @@ bool watcher_start(struct watcher *w)
 {
     assert(w->state == WATCHER_WAITING);
     bool has_cursor = w->cursor.epoch || w->cursor.seq;
-    if (!pager_open(w, has_cursor)) return false;
+    if (!pager_open(w)) return false;
     w->state = WATCHER_PAGING;
-    pager_restart(w);
+    pager_restart(w, has_cursor);
     return true;
 }
 
@@ -238,7 +238,7 @@ void watcher_wind_up(struct watcher *w)
     }
     if (w->next && w->offset > 0) {
         struct view form = w->next->form[w->format];
-        bool is_kept = (w->pager || pager_open(w, false)) &&
+        bool is_kept = (w->pager || pager_open(w)) &&
                        pager_put(w, view_make(form.ptr + w->offset, form.len - w->offset));
         if (!is_kept) {
             w->sink->cut(w->arg);
