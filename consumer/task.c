@@ -401,6 +401,7 @@ void task_call_done(struct task *t, uint32_t run, struct view finish_reason, str
     struct rng rng;
 
     if (!r || (r->state != RUN_CALLING && r->state != RUN_STREAMING)) return;
+    r->state = RUN_RECORDING; /* nothing is in hand any more */
     r->usage = usage;
     (void)view_copy(finish_reason, r->finish, sizeof r->finish);
     charge(t, r);
@@ -424,6 +425,7 @@ void task_call_failed(struct task *t, uint32_t run, enum task_fault fault, const
 
     (void)provider_code; /* e's text names it already */
     if (!r || (r->state != RUN_READY && r->state != RUN_CALLING && r->state != RUN_STREAMING)) return;
+    r->state = RUN_RECORDING; /* nothing is in hand any more */
     switch (fault) {
     case TASK_FAULT_THROTTLE:
     case TASK_FAULT_EXHAUSTED:
