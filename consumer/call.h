@@ -1,0 +1,65 @@
+#ifndef CONSUMER_CALL_H
+#define CONSUMER_CALL_H
+#include "common/base/metrics.h"
+#include "common/base/rng.h"
+#include "consumer/budget.h"
+#include "consumer/llm.h"
+
+/* One LLM call of a run: waits for its budget, goes out, and tells its owner what came. Text is gathered for 40 ms or 512 bytes, so
+ * that a token does not cost an event.
+ *
+ *      WAITING(budget) --granted--> CALLING --first byte--> STREAMING --whole--> told done, LINGERING until the transport ends
+ *          '--------- cut ------------'------------------------'--> gone at once, no callback */
+enum { CALL_TEXT_BYTES = 512, CALL_TEXT_MS = 40 };
+
+/* What the owner hears; arg is the owner's. After done, failed or call_cut the call is gone for the owner. */
+struct call_sink {
+    void (*on_started)(void *arg, uint32_t run);
+    void (*on_text)(void *arg, uint32_t run, struct view text);
+    void (*on_done)(void *arg, uint32_t run, struct view finish_reason, struct task_usage usage);
+    void (*on_failed)(void *arg, uint32_t run, const struct llm_out *out);
+    void (*on_wait)(void *arg, uint32_t run, int64_t until_wall_ms); /* paced for longer than a second */
+};
+
+struct call_meters {
+    struct metric *requests; /* provider model outcome */
+    struct metric *tokens;   /* provider model direction */
+    struct metric *first_token_seconds; /* provider model */
+};
+
+struct call_env { /* shared by all calls of a worker */
+    struct budget *budget;
+    const struct http_port *http;
+    const struct config *config;
+    const struct clock *clock;
+    struct timerq *timers;
+    struct view (*provider_key)(void *arg, const struct config_provider *p);
+    void *provider_key_arg;
+    struct call_meters meters;
+    struct list texts;     /* calls with gathered text, oldest first */
+    struct list lingering; /* told done, oldest first */
+    struct timer text_timer, linger_timer;
+};
+void call_env_init(struct call_env *env); /* the public members are set already */
+void call_env_fini(struct call_env *env); /* cancels what lingers; owners cut theirs before */
+
+struct call_ask {
+    struct list *owner;  /* the call puts itself in and takes itself out */
+    uint32_t run;
+    struct view model;   /* the workflow's name */
+    struct view request; /* copied */
+    struct view identity;
+    bool stream;
+    int64_t timeout_ms, tokens;
+};
+struct call;
+/* NULL: err says why (unknown model, no memory); nothing is called back. */
+struct call *call_new(struct call_env *env, const struct call_ask *ask, const struct call_sink *sink, void *arg,
+                      struct err *err);
+/* Stops paying at once. Gathered text is told first when tell_text is set (on_text from inside). */
+void call_cut(struct call *c, bool tell_text);
+uint32_t call_run(const struct call *c);
+bool call_is_out(const struct call *c); /* granted: the request left */
+struct call *call_of_link(struct list_link *k); /* in the owner's list */
+
+#endif
