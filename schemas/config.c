@@ -32,9 +32,7 @@ const struct config_entry *config_entries(size_t *ret_count)
     return config_table;
 }
 
-/* --- complaints
- * ------------------------------------------------------------------------------------------------
- */
+/* --- complaints ------------------------------------------------------------------------------- */
 
 static void config_complain_va(struct config_ctx *x, const char *where, const char *fmt,
                                va_list args) PRINTF_LIKE(3, 0);
@@ -89,9 +87,7 @@ void *config_room(struct config_ctx *x, size_t count, size_t size)
     return room;
 }
 
-/* --- the table
- * -------------------------------------------------------------------------------------------------
- */
+/* --- the table -------------------------------------------------------------------------------- */
 
 static void config_name_of(const struct config_entry *e, char ret[SUGGEST_NAME_MAX])
 {
@@ -172,9 +168,7 @@ static void config_set_defaults(struct config_ctx *x)
     assert(x->error_count == 0);
 }
 
-/* --- the file
- * --------------------------------------------------------------------------------------------------
- */
+/* --- the file --------------------------------------------------------------------------------- */
 
 static void config_read_list(struct config_ctx *x, const struct config_entry *e, const json_t *list,
                              const struct place *at)
@@ -319,8 +313,7 @@ static void config_read_file(struct config_ctx *x)
     }
 }
 
-/* --- environment and flags
- * ------------------------------------------------------------------------------------- */
+/* --- environment and flags -------------------------------------------------------------------- */
 
 /* What the kubelet adds for a Service: SLUICE_GATEWAY_SERVICE_HOST, SLUICE_GATEWAY_PORT=tcp://...,
  * ..._PORT_80_TCP_ADDR. */
@@ -388,8 +381,7 @@ static void config_read_flag(struct config_ctx *x, const char *flag)
         config_complain_of(x, where, "unknown flag; --help lists them");
 }
 
-/* --- what only the whole can tell
- * ------------------------------------------------------------------------------ */
+/* --- what only the whole can tell ------------------------------------------------------------- */
 
 static void config_complain_key(struct config_ctx *x, const char *name, const char *text)
 {
@@ -471,9 +463,7 @@ enum err_code config_build(const struct config_input *in, struct config **ret, s
     return code;
 }
 
-/* --- afterwards
- * ------------------------------------------------------------------------------------------------
- */
+/* --- afterwards ------------------------------------------------------------------------------- */
 
 static void config_free_lists(struct config *c)
 {

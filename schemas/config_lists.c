@@ -10,9 +10,7 @@
 #include <assert.h>
 #include <jansson.h>
 
-/* --- the fields
- * ------------------------------------------------------------------------------------------------
- */
+/* --- the fields ------------------------------------------------------------------------------- */
 
 static const struct config_field config_tenant_fields[] = {
     {"id", "1 to 63 of a-z 0-9 _ -", NULL, "Name of the tenant"},
@@ -84,8 +82,7 @@ const struct config_field *config_map_fields(enum config_map m, size_t *ret_coun
     return config_map_rows[m].fields;
 }
 
-/* --- reading maps
- * ---------------------------------------------------------------------------------------------- */
+/* --- reading maps ----------------------------------------------------------------------------- */
 
 /* What a secret that was written into the file is answered with. */
 static const char *config_secret_hint(const char *key)
@@ -237,9 +234,7 @@ static void config_copy(const char *text, char *ret, size_t size)
     (void)fits;
 }
 
-/* --- tenants
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- tenants ---------------------------------------------------------------------------------- */
 
 static bool config_parse_hash(const char *text, unsigned char ret[32])
 {
@@ -340,9 +335,7 @@ void config_read_tenants(struct config_ctx *x, const struct json_t *list, const 
     map_free(seen);
 }
 
-/* --- providers
- * -------------------------------------------------------------------------------------------------
- */
+/* --- providers -------------------------------------------------------------------------------- */
 
 static const struct {
     const char *name, *url;
@@ -439,9 +432,7 @@ void config_read_providers(struct config_ctx *x, const struct json_t *map, const
     }
 }
 
-/* --- models
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- models ----------------------------------------------------------------------------------- */
 
 static void config_read_routes(struct config_ctx *x, const json_t *list, const struct place *at,
                                struct config_model *m)

@@ -7,9 +7,7 @@
 #include "schemas/config_priv.h"
 #include <assert.h>
 
-/* --- scalars
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- scalars ---------------------------------------------------------------------------------- */
 
 static bool config_put_quoted(struct buf *out, const char *text)
 {
@@ -70,12 +68,11 @@ static bool config_put_value(struct buf *out, const struct config *c, const stru
     case CONFIG_BOOL:
         return buf_put_str(out, *(const bool *)slot ? "true" : "false");
     }
-    assert(!"unknown type");
+    assert(false && "unknown type");
     return false;
 }
 
-/* --- lists and maps
- * -------------------------------------------------------------------------------------------- */
+/* --- lists and maps --------------------------------------------------------------------------- */
 
 static void config_put_security(struct buf *out, const struct config *c)
 {
@@ -181,8 +178,7 @@ bool config_print(const struct config *c, struct buf *out)
     return !out->failed;
 }
 
-/* --- the keys as a page
- * ---------------------------------------------------------------------------------------- */
+/* --- the keys as a page ----------------------------------------------------------------------- */
 
 static const char config_intro[] =
     "# Configuration\n\n"

@@ -13,8 +13,7 @@ void *config_slot(const struct config *c, const struct config_entry *e)
     return (char *)(uintptr_t)c + e->offset;
 }
 
-/* --- what is expected, in words
- * -------------------------------------------------------------------------------- */
+/* --- what is expected, in words --------------------------------------------------------------- */
 
 bool config_put_duration(struct buf *out, int64_t ms)
 {
@@ -60,7 +59,7 @@ bool config_put_type(struct buf *out, const struct config_entry *e)
         return buf_put_str(out, "a duration from ") && config_put_duration(out, e->min) &&
                buf_put_str(out, " to ") && config_put_duration(out, e->max);
     }
-    assert(!"unknown type");
+    assert(false && "unknown type");
     return false;
 }
 
@@ -81,8 +80,7 @@ static void config_refuse(struct config_ctx *x, const struct config_entry *e, st
     buf_fini(&want);
 }
 
-/* --- checks of text
- * -------------------------------------------------------------------------------------------- */
+/* --- checks of text --------------------------------------------------------------------------- */
 
 static bool config_is_printable(struct view v)
 {
@@ -159,9 +157,7 @@ static bool config_text_ok(const struct config_entry *e, struct view v)
     return true;
 }
 
-/* --- numbers
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- numbers ---------------------------------------------------------------------------------- */
 
 static bool config_parse_size(struct view v, int64_t *ret)
 {
@@ -197,9 +193,7 @@ static bool config_parse_int(enum config_type type, struct view v, int64_t *ret)
     return view_i64(v, ret);
 }
 
-/* --- the list
- * --------------------------------------------------------------------------------------------------
- */
+/* --- the list --------------------------------------------------------------------------------- */
 
 static bool config_is_origin(struct view v)
 {
@@ -241,9 +235,7 @@ static void config_set_list(struct config_ctx *x, const struct config_entry *e, 
     x->c->gateway.cors_origin_count = count;
 }
 
-/* --- one value
- * -------------------------------------------------------------------------------------------------
- */
+/* --- one value -------------------------------------------------------------------------------- */
 
 char *config_join(struct config_ctx *x, const char *dir, struct view text)
 {
