@@ -11,9 +11,7 @@
 #include <assert.h>
 #include <jansson.h>
 
-/* --- plain paths
- * -----------------------------------------------------------------------------------------------
- */
+/* --- plain paths ------------------------------------------------------------------------------ */
 
 static const char *expr_type_name(const json_t *v)
 {
@@ -89,9 +87,7 @@ enum err_code expr_path(struct view path, const struct json_t *root, struct json
     return expr_walk(path, root, ret, &parts, err);
 }
 
-/* --- collecting
- * ------------------------------------------------------------------------------------------------
- */
+/* --- collecting ------------------------------------------------------------------------------- */
 
 struct expr_collection {
     struct expr_value *list;
@@ -157,9 +153,7 @@ enum err_code expr_collect(const struct json_t *tmpl, struct expr_value *ret, si
     return code;
 }
 
-/* --- filling
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- filling ---------------------------------------------------------------------------------- */
 
 struct expr_fill {
     const json_t *root;

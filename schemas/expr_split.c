@@ -9,9 +9,7 @@
 #include "schemas/expr_priv.h"
 #include <assert.h>
 
-/* --- brackets
- * --------------------------------------------------------------------------------------------------
- */
+/* --- brackets --------------------------------------------------------------------------------- */
 
 struct expr_scan {
     struct view text;
@@ -70,9 +68,7 @@ static bool expr_scan_end(struct expr_scan *s)
     return ok;
 }
 
-/* --- splitting
- * -------------------------------------------------------------------------------------------------
- */
+/* --- splitting -------------------------------------------------------------------------------- */
 
 /* The next `${` or `$${` from at on. */
 static bool expr_find(struct view text, size_t at, size_t *ret, bool *ret_is_escape)
@@ -159,9 +155,7 @@ enum err_code expr_split(struct view text, struct expr_segment *ret, size_t max,
     return code;
 }
 
-/* --- plain paths
- * -----------------------------------------------------------------------------------------------
- */
+/* --- plain paths ------------------------------------------------------------------------------ */
 
 static bool expr_is_letter(char c)
 {
@@ -246,9 +240,7 @@ bool expr_is_path(struct view source)
     return more == 0;
 }
 
-/* --- steps in jq
- * -----------------------------------------------------------------------------------------------
- */
+/* --- steps in jq ------------------------------------------------------------------------------ */
 
 static bool expr_is_name_char(char c)
 {

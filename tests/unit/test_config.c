@@ -58,9 +58,7 @@ static void expect_error(struct built b, const char *part)
     done(&b);
 }
 
-/* --- golden
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- golden ----------------------------------------------------------------------------------- */
 
 enum { WORDS_MAX = 64 };
 
@@ -139,9 +137,7 @@ static void golden_invalid(void **state)
     golden_each("tests/golden/config/invalid", NULL, invalid_case);
 }
 
-/* --- the table
- * -------------------------------------------------------------------------------------------------
- */
+/* --- the table -------------------------------------------------------------------------------- */
 
 /* A value other than the default that every type takes. */
 static const char *other_value(const struct config_entry *e)
@@ -289,9 +285,7 @@ static void unknown_variables_are_told(void **state)
     expect_error(build_with("", port, NULL, 0), "SLUICE_GATEWAY_PORT: unknown setting");
 }
 
-/* --- lists
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- lists ------------------------------------------------------------------------------------ */
 
 #define HASH_A "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
 
@@ -345,9 +339,7 @@ static void models_are_read(void **state)
     done(&b);
 }
 
-/* --- secrets
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- secrets ---------------------------------------------------------------------------------- */
 
 static void secrets_stay_out(void **state)
 {
@@ -384,9 +376,7 @@ static void secrets_stay_out(void **state)
     }
 }
 
-/* --- files
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 static void write_text(const char *path, const char *text)
 {
@@ -441,9 +431,7 @@ static void shipped_files_are_good(void **state)
     config_free(c);
 }
 
-/* --- printing
- * --------------------------------------------------------------------------------------------------
- */
+/* --- printing --------------------------------------------------------------------------------- */
 
 static void printed_reads_back(const char *dir)
 {

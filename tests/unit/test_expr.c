@@ -26,9 +26,7 @@ static void expect_json(const json_t *got, const char *want)
     json_decref(w);
 }
 
-/* --- splitting
- * -------------------------------------------------------------------------------------------------
- */
+/* --- splitting -------------------------------------------------------------------------------- */
 
 /* Segments as text: L(literal) P(path) J(jq). */
 static void expect_split(const char *text, const char *want)
@@ -139,9 +137,7 @@ static void tells_presence(void **state)
     assert_false(expr_has(VIEW_LIT("")));
 }
 
-/* --- plain paths
- * -----------------------------------------------------------------------------------------------
- */
+/* --- plain paths ------------------------------------------------------------------------------ */
 
 static void kinds_of_paths(void **state)
 {
@@ -256,9 +252,7 @@ static void faults_name_no_values(void **state)
     json_decref(root);
 }
 
-/* --- references
- * ------------------------------------------------------------------------------------------------
- */
+/* --- references ------------------------------------------------------------------------------- */
 
 static void expect_steps(const char *source, const char *want)
 {
@@ -297,9 +291,7 @@ static void steps_are_seen(void **state)
     expect_steps("", "");
 }
 
-/* --- templates
- * -------------------------------------------------------------------------------------------------
- */
+/* --- templates -------------------------------------------------------------------------------- */
 
 #define ROOT                                                                                       \
     "{\"input\":{\"name\":\"Ada\",\"n\":3,\"list\":[1,2],\"none\":null,\"real\":0.1},\"steps\":{"  \
