@@ -36,6 +36,16 @@ static void exchange_end(struct exchange *x)
     free(x);
 }
 
+void exchanges_drop(struct service *s)
+{
+    struct list_link *k;
+    while ((k = list_first(&s->exchanges)) != NULL) {
+        struct exchange *x = LIST_ITEM(k, struct exchange, link);
+        x->held = 0;
+        exchange_end(x);
+    }
+}
+
 static void exchange_gone(void *arg, bool completed)
 {
     (void)completed;

@@ -84,6 +84,8 @@ struct exchange {
 
 /* exchange.c */
 struct exchange *exchange_new(struct service *s, struct httpd_request *r); /* NULL: no memory */
+/* Frees those that still wait for an answer that will never come. */
+void exchanges_drop(struct service *s);
 /* front.c: from httpd */
 void exchange_on_request(void *service, struct httpd_request *r);
 void exchange_on_refuse(void *service, int status, const char *reason, struct buf *body, const char **content_type);

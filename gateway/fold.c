@@ -238,4 +238,5 @@ struct fold *fold_start(struct folds *fs, const struct fold_ask *ask, fold_fn *f
 void fold_forget(struct fold *f)
 {
     f->fn = NULL;
+    if (!f->is_active) fold_free(f); /* else the answer it waits for finds it forgotten */
 }

@@ -3,6 +3,8 @@
 #include "common/base/err.h"
 #include "schemas/config.h"
 
+#define GATEWAY_VERSION "0.1.0"
+
 /* One gateway process: wiring of the rooms' parts to real servers. Starts with Kafka or Redis away and waits for them,
  * saying so; ends on SIGTERM or SIGINT; SIGHUP reads tenants, models, workflows and the token key again. */
 struct gateway_options {
@@ -15,5 +17,8 @@ struct gateway_options {
 /* Runs until it is told to stop. config is taken. Fails before it serves anything: ERR_INVALID (configuration,
  * workflows), ERR_CONFLICT (topics of another shape), ERR_UNAVAILABLE (address in use) ... */
 MUST_CHECK enum err_code gateway_run(struct config *config, const struct gateway_options *o, struct err *err);
+
+/* --check beyond the configuration itself: tenants, token key, workflows. Writes to stdout and stderr; 0 = all is well. */
+int gateway_check(const struct config *config);
 
 #endif

@@ -41,6 +41,7 @@ struct submit {
     const struct workflows *workflows;
     struct list all;
     struct buf scratch;
+    bool is_stopped;
 };
 
 struct submit *submit_new(const struct submit_options *o, const struct workflows *ws)
@@ -75,6 +76,11 @@ void submit_free(struct submit *s)
 void submit_set_workflows(struct submit *s, const struct workflows *ws)
 {
     s->workflows = ws;
+}
+
+void submit_stop(struct submit *s)
+{
+    s->is_stopped = true;
 }
 
 size_t submit_under_way(const struct submit *s)
@@ -202,6 +208,10 @@ static bool submission_go(struct submission *n, struct view value)
     struct submit *s = n->submit;
     struct view tenant = view_of(n->head.tenant);
     n->state = SUBMISSION_QUOTA;
+    if (s->is_stopped) {
+        submission_refuse(n, PROBLEM_UNAVAILABLE, "this gateway is being stopped");
+        return false;
+    }
     enum quota_verdict verdict = quota_take(s->o.quota, tenant, n->max_queued);
     if (verdict == QUOTA_ASK) {
         if (!submission_keep(n, value)) return false;

@@ -31,6 +31,8 @@ struct submit_options { /* everything borrowed for the life of the submit */
 struct submit *submit_new(const struct submit_options *o, const struct workflows *ws); /* ws borrowed */
 void submit_free(struct submit *s); /* ports call nothing afterwards; nobody under way is answered */
 void submit_set_workflows(struct submit *s, const struct workflows *ws); /* a reload; the old set may go at once */
+/* Nothing is published any more: what still has to be is refused. */
+void submit_stop(struct submit *s);
 size_t submit_under_way(const struct submit *s);
 
 struct submit_request { /* borrowed for the call */

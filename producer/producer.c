@@ -30,6 +30,7 @@ struct producer {
     size_t outstanding_max;
     size_t unwell; /* homes whose breaker is not closed */
     struct list out, spare;
+    struct producer_counts counts;
     unsigned char breakers[]; /* a home each */
 };
 
@@ -97,11 +98,12 @@ static void producer_reported(void *arg, const struct err *e, int64_t offset)
     struct producer_report r = {.e = e, .topic = s->topic, .partition = s->partition, .offset = offset};
     bool is_silence = e && (e->code == ERR_TIMEOUT || e->code == ERR_UNAVAILABLE);
     producer_breaker_set(p, s->partition, is_silence ? BREAKER_OPEN : BREAKER_CLOSED);
+    *(e ? &p->counts.failed : &p->counts.acknowledged) += 1;
     producer_slot_give(s);
     done.fn(done.arg, &r);
 }
 
-static enum err_code producer_send(struct producer *p, const struct record_out *rec, enum topic topic,
+static enum err_code producer_send_now(struct producer *p, const struct record_out *rec, enum topic topic,
                                    const struct producer_done *done, struct err *err)
 {
     if (p->out.count >= p->outstanding_max)
@@ -119,6 +121,14 @@ static enum err_code producer_send(struct producer *p, const struct record_out *
         producer_slot_give(s);
     else if (p->breakers[rec->partition] == BREAKER_OPEN)
         producer_breaker_set(p, rec->partition, BREAKER_PROBING);
+    return code;
+}
+
+static enum err_code producer_send(struct producer *p, const struct record_out *rec, enum topic topic,
+                                   const struct producer_done *done, struct err *err)
+{
+    enum err_code code = producer_send_now(p, rec, topic, done, err);
+    if (code != ERR_OK) p->counts.refused++;
     return code;
 }
 
@@ -168,4 +178,15 @@ size_t producer_outstanding(const struct producer *p)
 bool producer_is_well(const struct producer *p)
 {
     return p->unwell == 0;
+}
+
+void producer_trust(struct producer *p)
+{
+    for (uint32_t home = 0; home < p->partitions && p->unwell > 0; home++)
+        if (p->breakers[home] == BREAKER_OPEN) producer_breaker_set(p, (int32_t)home, BREAKER_CLOSED);
+}
+
+struct producer_counts producer_counts(const struct producer *p)
+{
+    return p->counts;
 }

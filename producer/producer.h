@@ -44,7 +44,15 @@ MUST_CHECK enum err_code producer_state(struct producer *p, const struct state_r
                                         const struct producer_done *done, struct err *err);
 
 size_t producer_outstanding(const struct producer *p);
-/* False while Kafka answers nothing: the last reports of some home were failures. For readiness. */
+/* False while some home's records are not acknowledged. */
 bool producer_is_well(const struct producer *p);
+/* Kafka answers again, as somebody found out by other means: every home gets records again. */
+void producer_trust(struct producer *p);
+
+struct producer_counts {
+    uint64_t acknowledged, failed; /* reports */
+    uint64_t refused;              /* calls that sent nothing */
+};
+struct producer_counts producer_counts(const struct producer *p);
 
 #endif
