@@ -6,9 +6,10 @@
  * consumer's homes, the rebuild and `sluice doctor` all fold records through it. Records must be fed in log order.
  *
  * The rule. A record of epoch e is void if a `started` of a higher epoch stands before it. The first valid terminal
- * wins; likewise the first valid checkpoint per (step, item), the first `started` of an epoch, the first parked or
- * yielded of an epoch. After the terminal that won nothing counts any more, but a `started` still raises
- * ledger_epoch. cancel and signal belong to no lease: they count until the end. */
+ * wins; likewise the first valid checkpoint per (step, item), the first `started` of an epoch, and the first parked
+ * or yielded after it (one whose `started` lies before the part of the log that is read counts). After the terminal
+ * that won nothing counts any more, but a `started` still raises ledger_epoch. cancel and signal belong to no lease:
+ * they count until the end. */
 struct ledger_job;
 enum { LEDGER_BYTES_MAX = 64 << 20, LEDGER_CHECKPOINTS_MAX = 100000 };
 
