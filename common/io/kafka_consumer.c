@@ -18,6 +18,7 @@
 #include <assert.h>
 
 enum {
+    CONSUMER_BEAT_MS = 300,
     CONSUMER_POLL_MS = 500,
     CONSUMER_LEAVE_POLL_MS = 10,
     CONSUMER_LEAVE_MS = 10000,
@@ -72,7 +73,6 @@ static void consumer_answer(struct kafka_consumer *c, bool is_assign,
     if (kafka_err_take(&e, error,
                        is_assign ? "answer to an assignment" : "answer to a revocation") != ERR_OK)
         consumer_say_error(c, &e);
-    kafka_follow_rewind(c);
 }
 
 static size_t consumer_partitions(struct kafka_consumer *c,
@@ -246,7 +246,10 @@ static struct kafka_core *consumer_core(struct kafka_consumer *c,
                                         const struct kafka_consumer_options *o, struct err *err)
 {
     char session[24], heartbeat[24], queued[24];
-    int64_t beat_ms = o->session_timeout_ms / 4 < 3000 ? o->session_timeout_ms / 4 : 3000;
+    /* Members hear of a rebalance by their next heartbeat: this is how long a round takes, not how
+     * soon we are missed. */
+    int64_t beat_ms =
+        o->session_timeout_ms / 4 < CONSUMER_BEAT_MS ? o->session_timeout_ms / 4 : CONSUMER_BEAT_MS;
     snprintf(session, sizeof session, "%lld", (long long)o->session_timeout_ms);
     snprintf(heartbeat, sizeof heartbeat, "%lld", (long long)beat_ms);
     snprintf(queued, sizeof queued, "%zu", o->queued_messages_min);

@@ -72,6 +72,17 @@ void kafka_core_unwatch(rd_kafka_queue_t *queue)
     rd_kafka_queue_io_event_enable(queue, -1, NULL, 0);
 }
 
+rd_kafka_queue_t *kafka_core_partition(struct kafka_core *k, const char *topic, int32_t partition)
+{
+    rd_kafka_queue_t *queue = rd_kafka_queue_get_partition(k->rk, topic, partition);
+    rd_kafka_message_t *stale;
+    rd_kafka_queue_forward(queue, NULL); /* before it is assigned, or the library forwards it */
+    for (int i = 0; i < KAFKA_STALE_MAX && (stale = rd_kafka_consume_queue(queue, 0)) != NULL; i++)
+        rd_kafka_message_destroy(stale);
+    kafka_core_watch(k, queue);
+    return queue;
+}
+
 void kafka_core_wake(struct kafka_core *k)
 {
     uint64_t one = 1;
@@ -286,28 +297,42 @@ void kafka_pool_nap(void)
     nanosleep(&ts, NULL);
 }
 
+static bool kafka_is_absent(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+           code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
+           code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION || code == RD_KAFKA_RESP_ERR__NOENT;
+}
+
 bool kafka_passes(rd_kafka_resp_err_t code)
 {
-    return code == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION ||
-           code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE ||
-           code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
-           code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
-           code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
-           code == RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT || code == RD_KAFKA_RESP_ERR__TIMED_OUT ||
-           code == RD_KAFKA_RESP_ERR__TRANSPORT || code == RD_KAFKA_RESP_ERR__WAIT_COORD ||
-           code == RD_KAFKA_RESP_ERR__NOENT ||
-           code == RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS ||
-           code == RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE ||
-           code == RD_KAFKA_RESP_ERR_NOT_COORDINATOR;
+    static const rd_kafka_resp_err_t passing[] = {
+        RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+        RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT,
+        RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
+        RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE,
+        RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+        RD_KAFKA_RESP_ERR__TIMED_OUT,
+        RD_KAFKA_RESP_ERR__TRANSPORT,
+        RD_KAFKA_RESP_ERR__WAIT_COORD,
+    };
+    for (size_t i = 0; i < sizeof passing / sizeof passing[0]; i++)
+        if (code == passing[i]) return true;
+    return kafka_is_absent(code);
 }
 
 static rd_kafka_resp_err_t kafka_list_once(rd_kafka_t *rk,
                                            const rd_kafka_topic_partition_list_t *tps,
                                            int64_t which, int timeout_ms, int64_t *ret)
 {
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_copy(tps);
-    for (int i = 0; i < list->cnt; i++)
-        if (which != KAFKA_BY_TIME) list->elems[i].offset = which;
+    /* Not a copy: metadata in the entries would leak inside 2.0.2's offsets_for_times. */
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(tps->cnt);
+    for (int i = 0; i < tps->cnt; i++) {
+        const rd_kafka_topic_partition_t *tp = &tps->elems[i];
+        rd_kafka_topic_partition_list_add(list, tp->topic, tp->partition)->offset =
+            which == KAFKA_BY_TIME ? tp->offset : which;
+    }
     rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(rk, list, timeout_ms);
     for (int i = 0; i < tps->cnt && code == RD_KAFKA_RESP_ERR_NO_ERROR; i++) {
         const rd_kafka_topic_partition_t *found =

@@ -41,6 +41,11 @@ struct kafka_core *kafka_core_new(struct loop *l, struct log *log, const char *n
                                   rd_kafka_type_t type, rd_kafka_conf_t *conf, struct err *err);
 void kafka_core_watch(struct kafka_core *k, rd_kafka_queue_t *queue);
 void kafka_core_unwatch(rd_kafka_queue_t *queue);
+/* The partition's own queue, un-forwarded and watched, for an assign that follows. What an earlier
+ * assignment left in it is thrown away: a queue that is not empty never writes to the descriptor.
+ */
+enum { KAFKA_STALE_MAX = 1000000 };
+rd_kafka_queue_t *kafka_core_partition(struct kafka_core *k, const char *topic, int32_t partition);
 void kafka_core_wake(struct kafka_core *k); /* on_wake again in the next turn */
 void kafka_core_ref(struct kafka_core *k);
 void kafka_core_unref(struct kafka_core *k);
@@ -70,7 +75,7 @@ void kafka_record_of(const rd_kafka_message_t *m, const char *topic, bool header
 
 /* --- on the thread pool; all of these block, until by_ms of kafka_pool_now_ms
  * ------------------------------------ */
-enum { KAFKA_ATTEMPT_MS = 1500 };
+enum { KAFKA_ATTEMPT_MS = 1500, KAFKA_ABSENT_MS = 2000 };
 #define KAFKA_BY_TIME INT64_MIN /* the entries' offsets are times */
 
 int64_t kafka_pool_now_ms(void);
@@ -99,7 +104,6 @@ struct kafka_followed {
     int64_t sought_ms;  /* when seeking */
     int64_t gap_offset; /* what came instead of next */
     bool is_seeking;
-    bool was_read; /* something was popped since it was followed or sought */
 };
 
 struct kafka_consumer {
@@ -127,8 +131,6 @@ struct kafka_consumer {
  * when list is not NULL, adds them to it. */
 void kafka_follow_forget(struct kafka_consumer *c, int32_t partition,
                          rd_kafka_topic_partition_list_t *list);
-/* After a rebalance was answered: whatever was fetched but not read is gone, ask for it again. */
-void kafka_follow_rewind(struct kafka_consumer *c);
 void kafka_follow_tick(struct kafka_consumer *c); /* now and then: seeks that led nowhere */
 void kafka_positions_abandon(struct kafka_consumer *c);
 

@@ -329,16 +329,16 @@ static void producer_report(struct kafka_producer *p, const rd_kafka_message_t *
 static void producer_error(struct kafka_producer *p, rd_kafka_event_t *ev)
 {
     char text[200];
-    rd_kafka_resp_err_t code = rd_kafka_event_error(ev);
-    if (code == RD_KAFKA_RESP_ERR__FATAL) {
-        code = rd_kafka_fatal_error(p->core->rk, text, sizeof text);
+    /* 2.0.2 gives the event the underlying code, not ERR__FATAL: ask the handle */
+    rd_kafka_resp_err_t code = rd_kafka_fatal_error(p->core->rk, text, sizeof text);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
         log_event(p->log, LOG_ERROR, VIEW_NONE, "kafka_producer_fatal",
                   LOG_S("error", rd_kafka_err2name(code)), LOG_S("text", text));
         p->is_broken = true;
         return;
     }
     log_event(p->log, LOG_WARN, VIEW_NONE, "kafka_producer_error",
-              LOG_S("error", rd_kafka_err2name(code)),
+              LOG_S("error", rd_kafka_err2name(rd_kafka_event_error(ev))),
               LOG_S("text", rd_kafka_event_error_string(ev)));
 }
 
@@ -415,7 +415,8 @@ static enum err_code producer_refused(struct kafka_producer *p, rd_kafka_resp_er
                                       struct err *err)
 {
     if (code == RD_KAFKA_RESP_ERR__FATAL) {
-        kafka_core_wake(p->core); /* the error event is on its way, too */
+        p->is_broken = true;
+        kafka_core_wake(p->core); /* rebuilt when it is served */
         return err_set(err, ERR_UNAVAILABLE, "publish: the producer is being rebuilt");
     }
     return kafka_err_set(err, code, "publish");

@@ -266,9 +266,7 @@ static enum err_code replay_assign(struct kafka_replay *p)
     struct kafka_core *k = p->reader->core;
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(list, p->topic, p->partition)->offset = p->from;
-    p->queue = rd_kafka_queue_get_partition(k->rk, p->topic, p->partition);
-    rd_kafka_queue_forward(p->queue, NULL);
-    kafka_core_watch(k, p->queue);
+    p->queue = kafka_core_partition(k, p->topic, p->partition);
     enum err_code rc = kafka_err_take(&p->err, rd_kafka_incremental_assign(k->rk, list), "replay");
     rd_kafka_topic_partition_list_destroy(list);
     p->moved_ms = p->nudged_ms = loop_clock(p->loop)->mono_ms;
@@ -308,6 +306,7 @@ static void replay_nudge(struct kafka_replay *p, int64_t now)
     rd_kafka_error_t *error = rd_kafka_seek_partitions(p->reader->core->rk, list, 0);
     if (error) rd_kafka_error_destroy(error);
     rd_kafka_topic_partition_list_destroy(list);
+    kafka_core_wake(p->reader->core); /* in case a stale entry keeps the queue from telling */
     p->nudged_ms = now;
     p->nudge_ms *= 2;
 }

@@ -722,6 +722,7 @@ static void on_replay_done(void *arg, const struct err *e, int64_t next)
     struct rig *r = arg;
     r->replays_done++;
     r->replay_code = e ? e->code : ERR_OK;
+    if (e) print_message("replay: %s (next %" PRId64 ")\n", e->text, next);
     r->replay_next = next;
 }
 
@@ -869,5 +870,6 @@ int main(void)
         T(a_replay_waits_for_records_to_come),
         T(a_replay_of_nothing_fails),
     };
+    cmocka_set_test_filter(getenv("TEST_FILTER"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
