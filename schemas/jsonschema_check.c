@@ -149,6 +149,20 @@ static bool jsonschema_value_ok(struct jsonschema_run *x, const struct jsonschem
 
 /* --- numbers and texts ------------------------------------------------------------------------ */
 
+static bool jsonschema_bad_number(struct jsonschema_run *x, const struct jsonschema_frame *at,
+                                  const char *text, const json_t *limit)
+{
+    struct buf number;
+    if (x->silent) return false;
+    buf_init(&number, 64);
+    if (json_put(&number, limit))
+        jsonschema_bad(x, at, "%s %.*s", text, (int)number.len, number.data);
+    else
+        jsonschema_stop(x, ERR_NOMEM, "out of memory");
+    buf_fini(&number);
+    return false;
+}
+
 static bool jsonschema_number_ok(struct jsonschema_run *x, const struct jsonschema_node *n,
                                  const json_t *v, const struct jsonschema_frame *at)
 {
@@ -168,19 +182,19 @@ static bool jsonschema_number_ok(struct jsonschema_run *x, const struct jsonsche
     };
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
         if (rules[i].limit && !rules[i].ok)
-            return jsonschema_bad(x, at, "%s %.15g", rules[i].text,
-                                  json_number_value(rules[i].limit));
+            return jsonschema_bad_number(x, at, rules[i].text, rules[i].limit);
     return true;
 }
 
 static bool jsonschema_count_ok(struct jsonschema_run *x, int64_t count, const int64_t limits[2],
                                 const char *unit, const struct jsonschema_frame *at)
 {
-    if (limits[0] >= 0 && count < limits[0])
-        return jsonschema_bad(x, at, "must have at least %lld %s", (long long)limits[0], unit);
-    if (limits[1] >= 0 && count > limits[1])
-        return jsonschema_bad(x, at, "must have at most %lld %s", (long long)limits[1], unit);
-    return true;
+    bool is_few = limits[0] >= 0 && count < limits[0],
+         is_many = limits[1] >= 0 && count > limits[1];
+    if (!is_few && !is_many) return true;
+    int64_t limit = is_few ? limits[0] : limits[1];
+    return jsonschema_bad(x, at, "must have at %s %lld %s%s", is_few ? "least" : "most",
+                          (long long)limit, unit, limit == 1 ? "" : "s");
 }
 
 static bool jsonschema_string_ok(struct jsonschema_run *x, const struct jsonschema_node *n,
@@ -189,7 +203,7 @@ static bool jsonschema_string_ok(struct jsonschema_run *x, const struct jsonsche
     struct view text = view_make(json_string_value(v), json_string_length(v));
     bool has_limit = n->min_length >= 0 || n->max_length >= 0;
     int64_t length = has_limit ? (int64_t)jsonschema_length(text.ptr, text.len) : 0;
-    if (!jsonschema_count_ok(x, length, (int64_t[2]){n->min_length, n->max_length}, "characters",
+    if (!jsonschema_count_ok(x, length, (int64_t[2]){n->min_length, n->max_length}, "character",
                              at))
         return false;
     if (n->format != JSONSCHEMA_NO_FORMAT && !jsonschema_format_ok(n->format, text))
@@ -229,7 +243,7 @@ static bool jsonschema_array_ok(struct jsonschema_run *x, const struct jsonschem
 {
     size_t pair[2];
     if (!jsonschema_count_ok(x, (int64_t)json_array_size(v),
-                             (int64_t[2]){n->min_items, n->max_items}, "elements", at))
+                             (int64_t[2]){n->min_items, n->max_items}, "element", at))
         return false;
     if (n->unique_items && !jsonschema_unique(v, &x->steps, pair)) {
         if (jsonschema_spent(x)) return false;
@@ -309,7 +323,7 @@ static bool jsonschema_object_ok(struct jsonschema_run *x, const struct jsonsche
     json_t *member;
     if (!jsonschema_required_ok(x, n, v, at)) return false;
     if (!jsonschema_count_ok(x, (int64_t)json_object_size(v),
-                             (int64_t[2]){n->min_properties, n->max_properties}, "members", at))
+                             (int64_t[2]){n->min_properties, n->max_properties}, "member", at))
         return false;
     if (n->properties && !jsonschema_properties_ok(x, n, v, at)) return false;
     if (!n->names && !n->pattern_count && !n->additional) return true;
