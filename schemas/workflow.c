@@ -33,9 +33,19 @@ enum err_code workflow_fail(const struct workflow_read *r, const struct place *a
     return err_set_at(r->err, ERR_INVALID, where, "%.100s: %s", at->path, text);
 }
 
+/* "a, b, c", as far as it fits. */
+static const char *workflow_names(const char *const *known, char *ret, size_t size)
+{
+    size_t used = 0;
+    for (size_t i = 0; known[i] && used < size; i++)
+        used += (size_t)snprintf(ret + used, size - used, "%s%s", i ? ", " : "", known[i]);
+    return ret;
+}
+
 enum err_code workflow_check_keys(struct workflow_read *r, const json_t *value,
                                   const struct place *at, const char *const *known)
 {
+    char names[160];
     const char *key;
     json_t *member;
     if (!json_is_object(value))
@@ -51,7 +61,8 @@ enum err_code workflow_check_keys(struct workflow_read *r, const json_t *value,
         if (s.best.ptr)
             return workflow_fail(r, &here, "unknown key; did you mean %.*s?", (int)s.best.len,
                                  s.best.ptr);
-        return workflow_fail(r, &here, "unknown key");
+        return workflow_fail(r, &here, "unknown key; known are %s",
+                             workflow_names(known, names, sizeof names));
     }
     return ERR_OK;
 }
@@ -157,7 +168,7 @@ static enum err_code workflow_read_head(struct workflow_read *r, const json_t *r
             r, &at, "must be 1 to %d of the characters A-Z a-z 0-9 . _ -, a letter or digit first",
             WORKFLOW_NAME_MAX - 1);
     if (!json_object_get(root, "version"))
-        return workflow_fail(r, &version, "is missing; add `version: 1`");
+        return workflow_fail(r, &top, "version is missing; add `version: 1`");
     enum err_code code =
         workflow_read_int(r, root, &top, "version", version_limits, &r->w->version);
     if (code != ERR_OK) return code;

@@ -201,32 +201,38 @@ static enum err_code workflow_read_needed(struct workflow_read *r, size_t i)
     return code;
 }
 
+/* The first step that i needs and that is not done; count where there is none. */
+static size_t workflow_next_need(const struct workflow_read *r, const struct workflow_set *done,
+                                 size_t i)
+{
+    for (size_t b = 0; b < WORKFLOW_STEPS_MAX / 64; b++) {
+        uint64_t open = r->needs[i].bits[b] & ~done->bits[b];
+        if (open) return b * 64 + (size_t)__builtin_ctzll(open);
+    }
+    return r->w->step_count;
+}
+
 /* Follows needs from start, which lies on or before a circle, until a step comes again; then tells
  * the circle. */
-static enum err_code workflow_tell_cycle(struct workflow_read *r, const bool *is_done, size_t start)
+static enum err_code workflow_tell_cycle(struct workflow_read *r, const struct workflow_set *done,
+                                         size_t start)
 {
-    bool seen[WORKFLOW_STEPS_MAX] = {false};
+    struct workflow_set seen = {{0}};
     char text[160];
-    size_t used = 0, count = r->w->step_count, at = start, first;
-    while (!seen[at]) {
-        seen[at] = true;
-        size_t next = 0;
-        while (next < count && (is_done[next] || !workflow_set_has(&r->needs[at], next))) next++;
-        assert(next < count);
-        at = next;
+    size_t used = 0, at = start;
+    while (!workflow_set_has(&seen, at)) {
+        workflow_set_add(&seen, at);
+        at = workflow_next_need(r, done, at);
+        assert(at < r->w->step_count);
     }
-    first = at;
+    const size_t first = at;
     do {
         used += (size_t)snprintf(text + used, sizeof text - used, "%s -> ", r->w->steps[at].id);
-        size_t next = 0;
-        while (is_done[next] || !workflow_set_has(&r->needs[at], next)) next++;
-        at = next;
+        at = workflow_next_need(r, done, at);
     } while (at != first && used < sizeof text);
+    const char *end = used < sizeof text ? r->w->steps[first].id : "...";
     const struct place steps = place_key(NULL, "steps"), here = place_index(&steps, first);
-    if (used >= sizeof text)
-        return workflow_fail(r, &here, "steps need one another in a circle: %s...", text);
-    return workflow_fail(r, &here, "steps need one another in a circle: %s%s", text,
-                         r->w->steps[first].id);
+    return workflow_fail(r, &here, "steps need one another in a circle: %s%s", text, end);
 }
 
 /* order[n] = place in the file of the n-th step to run; the earliest in the file first among those
@@ -234,19 +240,16 @@ static enum err_code workflow_tell_cycle(struct workflow_read *r, const bool *is
 static enum err_code workflow_order(struct workflow_read *r, size_t *order)
 {
     size_t count = r->w->step_count;
-    bool is_done[WORKFLOW_STEPS_MAX] = {false};
+    struct workflow_set done = {{0}};
     for (size_t n = 0; n < count; n++) {
-        size_t pick = count, waiting = count;
-        for (size_t i = 0; i < count && pick == count; i++) {
-            if (is_done[i]) continue;
-            bool is_ready = true;
-            for (size_t k = 0; k < count && is_ready; k++)
-                is_ready = is_done[k] || !workflow_set_has(&r->needs[i], k);
-            if (is_ready) pick = i;
-            if (waiting == count) waiting = i;
+        size_t pick = 0, waiting = count;
+        for (; pick < count; pick++) {
+            if (workflow_set_has(&done, pick)) continue;
+            if (workflow_next_need(r, &done, pick) == count) break;
+            if (waiting == count) waiting = pick;
         }
-        if (pick == count) return workflow_tell_cycle(r, is_done, waiting);
-        is_done[pick] = true;
+        if (pick == count) return workflow_tell_cycle(r, &done, waiting);
+        workflow_set_add(&done, pick);
         order[n] = pick;
     }
     return ERR_OK;
