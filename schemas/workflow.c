@@ -157,8 +157,7 @@ static enum err_code workflow_read_head(struct workflow_read *r, const json_t *r
 {
     static const int64_t version_limits[] = {1, 1000000000};
     const char *name = json_string_value(json_object_get(root, "name"));
-    const struct place top = {.path = ""}, at = place_key(NULL, "name"),
-                       version = place_key(NULL, "version");
+    const struct place top = {.path = ""}, at = place_key(NULL, "name");
     const struct place pin_at = place_key(NULL, "pin"), text_at = place_key(NULL, "description");
     const json_t *pin = json_object_get(root, "pin"), *text = json_object_get(root, "description");
     if (!json_object_get(root, "name"))

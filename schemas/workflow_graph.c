@@ -32,6 +32,22 @@ struct workflow_walk {
     const char *kind; /* of what is walked, for faults */
 };
 
+static enum err_code workflow_tell_need(struct workflow_walk *k, size_t other,
+                                        const struct place *at)
+{
+    const struct workflow_step *steps = k->r->w->steps;
+    const json_t *list = json_object_get(json_array_get(k->r->steps, k->step), "needs");
+    char text[120];
+    size_t used = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < json_array_size(list) && used < sizeof text; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s, ",
+                                 json_string_value(json_array_get(list, i)));
+    return workflow_fail(k->r, at,
+                         "reads step '%.40s', which it does not need; write `needs: [%s%.40s]`",
+                         steps[other].id, used < sizeof text ? text : "..., ", steps[other].id);
+}
+
 static enum err_code workflow_check_need(struct workflow_walk *k, size_t other,
                                          const struct place *at)
 {
@@ -44,9 +60,7 @@ static enum err_code workflow_check_need(struct workflow_walk *k, size_t other,
         return ERR_OK;
     }
     if (workflow_set_has(&k->r->needs[k->step], other)) return ERR_OK;
-    return workflow_fail(k->r, at,
-                         "reads step '%s', which step '%s' does not need; add `needs: [%s]`",
-                         steps[other].id, steps[k->step].id, steps[other].id);
+    return workflow_tell_need(k, other, at);
 }
 
 static enum err_code workflow_check_step(struct workflow_walk *k, struct view name,
