@@ -5,6 +5,7 @@
 #include "common/io/kafka.h"
 #include "common/io/kafka_priv.h"
 #include <inttypes.h>
+#include <librdkafka/rdkafka_mock.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -328,6 +329,29 @@ static void a_record_that_never_left_is_unavailable(void **state)
     until(r, reported);
     assert_int_equal(r->errors, 1);
     assert_int_equal(r->code, ERR_UNAVAILABLE);
+}
+
+/* librdkafka's mock cluster: the record is sent, the answer does not come in time. */
+static void a_record_without_an_answer_may_have_landed(void **state)
+{
+    struct rig *r = *state;
+    const struct kafka_setting mock[] = {{"test.mock.num.brokers", "1"}};
+    struct kafka_producer_options o = producer_options("127.0.0.1:1");
+    o.message_timeout_ms = 3000;
+    o.common.settings = mock;
+    o.common.setting_count = 1;
+    open_producer(r, &o);
+    rd_kafka_mock_cluster_t *cluster = rd_kafka_handle_mock_cluster(kafka_producer_core(r->p)->rk);
+    assert_non_null(cluster);
+    rd_kafka_mock_topic_create(cluster, "jobs", 1, 1);
+    assert_int_equal(publish(r, "jobs", 0, "x"), ERR_OK);
+    until(r, reported);
+    assert_int_equal(r->acks, 1);
+    rd_kafka_mock_broker_set_rtt(cluster, 1, 6000);
+    assert_int_equal(publish(r, "jobs", 0, "y"), ERR_OK);
+    until(r, reported);
+    assert_int_equal(r->errors, 1);
+    assert_int_equal(r->code, ERR_TIMEOUT);
 }
 
 static void on_closed(void *arg)
@@ -850,6 +874,7 @@ int main(void)
         T(a_broker_that_is_away_is_unavailable),
         T(unknown_settings_are_refused),
         T(a_record_that_never_left_is_unavailable),
+        T(a_record_without_an_answer_may_have_landed),
         T(closing_without_waiting_answers_all),
         T(closing_gives_up_at_its_time),
         T(topics_are_made_once_and_counted),

@@ -396,6 +396,24 @@ static void a_child_that_does_not_read_meets_the_ceiling(void **state)
     loop_child_free(c);
 }
 
+static void thing_fini(void *thing)
+{
+    ++*(int *)thing;
+}
+
+static void shared_things_end_with_the_loop(void **state)
+{
+    struct loop *l = loop_new(NULL);
+    int thing = 0;
+    (void)state;
+    assert_null(loop_shared(l, "thing"));
+    assert_true(loop_share(l, "thing", &thing, thing_fini));
+    assert_ptr_equal(loop_shared(l, "thing"), &thing);
+    assert_null(loop_shared(l, "other"));
+    loop_free(l);
+    assert_int_equal(thing, 1);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
 
 int main(void)
@@ -411,6 +429,7 @@ int main(void)
         T(a_watch_can_be_silenced),
         T(work_runs_elsewhere_and_is_told_here),
         T(the_pool_has_a_ceiling_and_free_waits_for_it),
+        T(shared_things_end_with_the_loop),
         T(signals_come_as_callbacks),
         T(a_child_echoes_and_is_killed),
         T(the_last_words_of_a_child_come_before_its_exit),
