@@ -60,9 +60,7 @@ static void consumer_say_error(struct kafka_consumer *c, const struct err *e)
     if (c->events.on_error) c->events.on_error(c->arg, e);
 }
 
-/* --- rebalances
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- rebalances --------------------------------------------------------------------------- */
 
 static void consumer_answer(struct kafka_consumer *c, bool is_assign,
                             rd_kafka_topic_partition_list_t *list)
@@ -140,9 +138,7 @@ static void consumer_rebalance(struct kafka_consumer *c, rd_kafka_event_t *ev)
     }
 }
 
-/* --- events
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- events ------------------------------------------------------------------------------- */
 
 static void consumer_committed(struct kafka_consumer *c, rd_kafka_event_t *ev)
 {
@@ -238,9 +234,7 @@ static void consumer_tick(void *arg)
     consumer_serve(c);
 }
 
-/* --- life
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- life --------------------------------------------------------------------------------- */
 
 static struct kafka_core *consumer_core(struct kafka_consumer *c,
                                         const struct kafka_consumer_options *o, struct err *err)

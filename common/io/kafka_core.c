@@ -275,8 +275,7 @@ void kafka_record_of(const rd_kafka_message_t *m, const char *topic, bool header
             (struct header){.name = view_of(name), .value = view_make(value, len)};
 }
 
-/* --- on the thread pool: calls that block
- * ------------------------------------------------------------------------ */
+/* --- on the thread pool: calls that block ------------------------------------------------- */
 
 int64_t kafka_pool_now_ms(void)
 {

@@ -107,8 +107,7 @@ enum err_code kafka_consumer_follow(struct kafka_consumer *c, const struct kafka
     return code;
 }
 
-/* --- keeping the sequence whole
- * ----------------------------------------------------------------------------------- */
+/* --- keeping the sequence whole ----------------------------------------------------------- */
 
 static void follow_seek(struct kafka_consumer *c, struct kafka_followed *f)
 {

@@ -73,8 +73,7 @@ enum err_code kafka_err_take(struct err *err, rd_kafka_error_t *error,
 void kafka_record_of(const rd_kafka_message_t *m, const char *topic, bool headers_only,
                      struct record_in *ret);
 
-/* --- on the thread pool; all of these block, until by_ms of kafka_pool_now_ms
- * ------------------------------------ */
+/* --- on the thread pool; all of these block, until by_ms of kafka_pool_now_ms ------------- */
 enum { KAFKA_ATTEMPT_MS = 1500, KAFKA_ABSENT_MS = 2000 };
 #define KAFKA_BY_TIME INT64_MIN /* the entries' offsets are times */
 
@@ -91,8 +90,7 @@ rd_kafka_resp_err_t kafka_list_offsets(rd_kafka_t *rk, const rd_kafka_topic_part
 rd_kafka_resp_err_t kafka_watermarks(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *tps,
                                      int64_t by_ms, int64_t *ret_low, int64_t *ret_high);
 
-/* --- the consumer, shared by kafka_consumer.c (group), kafka_follow.c (records) and
- * kafka_positions.c ------------- */
+/* --- the consumer: shared by kafka_consumer.c, kafka_follow.c and kafka_positions.c --------- */
 enum { KAFKA_PARTITIONS_MAX = 4096, KAFKA_FOLLOWED_MAX = 65536 };
 
 struct kafka_followed {

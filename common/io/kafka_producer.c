@@ -59,9 +59,7 @@ struct kafka_producer {
 
 static void producer_wake(void *arg);
 
-/* --- the handle
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- the handle --------------------------------------------------------------------------- */
 
 static struct kafka_core *producer_core(struct kafka_producer *p, struct err *err)
 {
@@ -134,9 +132,7 @@ static void producer_leave(struct kafka_producer *p)
         producer_rebuild(p);
 }
 
-/* --- records
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- records ------------------------------------------------------------------------------ */
 
 static struct kafka_record *producer_record_new(struct kafka_producer *p, publish_fn *done,
                                                 void *arg)
@@ -184,9 +180,7 @@ static void producer_answer_all(struct kafka_producer *p, enum err_code code, co
         producer_answer(p, LIST_ITEM(k, struct kafka_record, link), &e, -1);
 }
 
-/* --- life
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- life --------------------------------------------------------------------------------- */
 
 static void producer_drop_core(struct kafka_producer *p, void (*on_destroyed)(void *arg), void *arg)
 {
@@ -306,9 +300,7 @@ struct kafka_core *kafka_producer_core(struct kafka_producer *p)
     return p->is_closing ? NULL : p->core;
 }
 
-/* --- reports
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- reports ------------------------------------------------------------------------------ */
 
 static void producer_report(struct kafka_producer *p, const rd_kafka_message_t *m)
 {
@@ -375,9 +367,7 @@ static void producer_wake(void *arg)
     producer_leave(p);
 }
 
-/* --- publishing
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- publishing --------------------------------------------------------------------------- */
 
 static rd_kafka_topic_t *producer_topic(struct kafka_producer *p, const char *name)
 {

@@ -67,9 +67,7 @@ struct kafka_replay {
 static void reader_wake(void *arg);
 static void replay_tick(void *arg);
 
-/* --- readers
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- readers ------------------------------------------------------------------------------ */
 
 static void reader_free(struct kafka_reader *r)
 {
@@ -184,9 +182,7 @@ static struct kafka_reader *reader_for(struct loop *l, struct log *log,
     return reader_new(all, log, &o->common, err);
 }
 
-/* --- one replay
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- one replay --------------------------------------------------------------------------- */
 
 static void replay_free_memory(struct kafka_replay *p)
 {

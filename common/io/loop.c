@@ -218,9 +218,7 @@ bool loop_share(struct loop *l, const char *kind, void *thing, void (*fini)(void
     return true;
 }
 
-/* --- descriptors
- * --------------------------------------------------------------------------------------------------
- */
+/* --- descriptors -------------------------------------------------------------------------- */
 
 struct loop_watch {
     uv_poll_t poll;
@@ -272,9 +270,7 @@ void loop_watch_free(struct loop_watch *w)
     if (w) uv_close((uv_handle_t *)&w->poll, loop_heap_closed);
 }
 
-/* --- end of turn
- * --------------------------------------------------------------------------------------------------
- */
+/* --- end of turn -------------------------------------------------------------------------- */
 
 void loop_after_turn(struct loop *l, void (*fn)(void *arg), void *arg)
 {
@@ -307,9 +303,7 @@ void loop_kick(struct loop *l)
     uv_idle_start(&l->idle, loop_idle);
 }
 
-/* --- signals
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- signals ------------------------------------------------------------------------------ */
 
 struct loop_signal {
     uv_signal_t handle;
@@ -341,9 +335,7 @@ void loop_on_signal(struct loop *l, int signum, void (*fn)(void *arg, int signum
     l->signal_count++;
 }
 
-/* --- thread pool
- * --------------------------------------------------------------------------------------------------
- */
+/* --- thread pool -------------------------------------------------------------------------- */
 
 struct loop_job {
     uv_work_t req;

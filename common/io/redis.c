@@ -39,9 +39,7 @@ static void redis_dial(void *arg);
 static void redis_connect_next(struct redis_conn *c);
 static void redis_deadline(void *arg);
 
-/* --- life
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- life --------------------------------------------------------------------------------- */
 
 static void redis_destroy(struct redis_conn *c)
 {
@@ -127,9 +125,7 @@ static void redis_break(struct redis_conn *c, const struct err *why)
     redis_leave(c);
 }
 
-/* --- sending
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- sending ------------------------------------------------------------------------------ */
 
 static void redis_arm_deadline(struct redis_conn *c)
 {
@@ -243,9 +239,7 @@ static void redis_end_turn(void *arg)
     redis_leave(c);
 }
 
-/* --- receiving
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- receiving ---------------------------------------------------------------------------- */
 
 static void redis_deadline(void *arg)
 {
@@ -329,9 +323,7 @@ static void redis_read_in(struct redis_conn *c)
     }
 }
 
-/* --- connecting
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- connecting --------------------------------------------------------------------------- */
 
 static void redis_greeting_failed(struct redis_conn *c, const struct reply *r)
 {
@@ -505,9 +497,7 @@ static void redis_dial(void *arg)
     redis_leave(c);
 }
 
-/* --- outside
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- outside ------------------------------------------------------------------------------ */
 
 struct redis_conn *redis_conn_new(struct loop *l, struct log *log, const struct redis_options *o,
                                   struct err *err)

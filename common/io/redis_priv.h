@@ -9,8 +9,7 @@
 /* Shared by redis.c (connection), redis_dial.c (where and how to connect), redis_reply.c (bytes to
  * replies) and redis_sub.c (subscriptions). */
 
-/* --- replies: hiredis' reader behind a bump region
- * ---------------------------------------------------------------- */
+/* --- replies: hiredis' reader behind a bump region ---------------------------------------- */
 struct redis_replies;
 enum redis_next { REDIS_NEXT_NONE, REDIS_NEXT_ONE, REDIS_NEXT_BROKEN };
 
@@ -23,8 +22,7 @@ bool redis_replies_feed(struct redis_replies *r, const char *bytes, size_t len);
 enum redis_next redis_replies_next(struct redis_replies *r, const struct reply **ret,
                                    struct err *err);
 
-/* --- who waits for a reply
- * ---------------------------------------------------------------------------------------- */
+/* --- who waits for a reply ---------------------------------------------------------------- */
 struct redis_pending {
     redis_reply_fn *on_reply; /* NULL: already answered, or nobody asked */
     void *arg;
@@ -42,9 +40,7 @@ struct redis_pending redis_ring_pop(struct redis_ring *r);
 struct redis_pending *redis_ring_at(const struct redis_ring *r,
                                     size_t i); /* 0 = the oldest; until the next push */
 
-/* --- addresses
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- addresses ---------------------------------------------------------------------------- */
 enum { REDIS_ADDRESSES_MAX = 8 };
 
 struct redis_url {
@@ -72,9 +68,7 @@ bool redis_resolve(const struct redis_url *u, bool numeric_only, struct redis_ad
 int redis_connect_start(const struct redis_address *a);
 int redis_connect_error(int fd); /* the socket's pending error */
 
-/* --- the connection
- * -----------------------------------------------------------------------------------------------
- */
+/* --- the connection ----------------------------------------------------------------------- */
 enum redis_state { REDIS_OFF, REDIS_RESOLVING, REDIS_CONNECTING, REDIS_GREETING, REDIS_UP };
 enum redis_said { REDIS_SAID_NOTHING, REDIS_SAID_UP, REDIS_SAID_DOWN };
 
@@ -124,8 +118,7 @@ MUST_CHECK enum err_code redis_send(struct redis_conn *c, const struct view *arg
 /* on_reply gets code at the end of the turn. */
 void redis_refuse(struct redis_conn *c, redis_reply_fn *on_reply, void *arg, enum err_code code);
 
-/* --- subscriptions, called by redis.c
- * ----------------------------------------------------------------------------- */
+/* --- subscriptions, called by redis.c ----------------------------------------------------- */
 bool redis_sub_take(struct redis_conn *c,
                     const struct reply *r); /* true: it was a message, not an answer */
 void redis_sub_up(struct redis_conn *c);

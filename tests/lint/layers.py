@@ -24,7 +24,7 @@ MAY = {
 
 # Where each foreign library may be met: a regular expression over the file's path.
 FOREIGN = {
-    "uv.h": r"common/io/loop\w*\.c$",
+    "uv.h": r"common/io/loop\w*\.[ch]$",
     "librdkafka/": r"common/io/kafka\w*\.[ch]$",
     "hiredis/": r"common/io/redis\w*\.c$",
     "curl/": r"common/io/httpc\w*\.c$",

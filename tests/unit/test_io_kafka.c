@@ -52,9 +52,7 @@ struct rig {
     struct kafka_replay *cancel_me;
 };
 
-/* --- rig
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- rig ---------------------------------------------------------------------------------- */
 
 static void rig_late(void *arg)
 {
@@ -150,9 +148,7 @@ static void run_for(struct rig *r, int64_t ms)
     until(r, stepped);
 }
 
-/* --- producing
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- producing ---------------------------------------------------------------------------- */
 
 static struct kafka_producer_options producer_options(const char *at)
 {
@@ -419,9 +415,7 @@ static void a_broken_producer_is_rebuilt(void **state)
     assert_int_equal(kafka_producer_outstanding(r->p), 0);
 }
 
-/* --- a group
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- a group ------------------------------------------------------------------------------ */
 
 static void on_record(void *arg, const struct record_in *rec)
 {
@@ -724,9 +718,7 @@ static void offsets_are_found_by_time(void **state)
     until(r, stepped);
 }
 
-/* --- replays
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- replays ------------------------------------------------------------------------------ */
 
 static void on_replayed(void *arg, const struct record_in *rec)
 {

@@ -163,9 +163,7 @@ static void run_for(struct rig *r, size_t answers)
     assert_int_equal(r->answers, answers);
 }
 
-/* --- a real server
- * ------------------------------------------------------------------------------------------------
- */
+/* --- a real server ------------------------------------------------------------------------ */
 
 static void on_kinds(void *arg, const struct reply *r, const struct err *e)
 {
@@ -386,9 +384,7 @@ static void calls_from_callbacks(void **state)
     assert_int_equal(r->errors, 0);
 }
 
-/* --- subscriptions
- * ------------------------------------------------------------------------------------------------
- */
+/* --- subscriptions ------------------------------------------------------------------------ */
 
 static void on_message(void *arg, struct view channel, struct view payload)
 {
@@ -526,8 +522,7 @@ static void subscribing_while_down_is_made_good_later(void **state)
     assert_string_equal(r->last, "io:1=yes");
 }
 
-/* --- a scripted server
- * -------------------------------------------------------------------------------------------- */
+/* --- a scripted server -------------------------------------------------------------------- */
 
 static void say(struct rig *r, const char *text)
 {
