@@ -56,7 +56,8 @@ static void *httpd_on_target(void *arg, const char *target, struct MHD_Connectio
         r->target = view_make(copy, len);
         httpd_target_split(r->target, &r->path, &r->query);
     }
-    httpd_conn_stage(c, HTTPD_STAGE_HEAD);
+    /* the first request's time runs from accept, so that nobody gets it twice */
+    if (c->stage != HTTPD_STAGE_OPENED) httpd_conn_stage(c, HTTPD_STAGE_HEAD);
     return r;
 }
 
@@ -232,14 +233,14 @@ static enum MHD_Result httpd_on_length(void *arg, enum MHD_ValueKind kind, const
 /* The library (0.9.75) answers a malformed Content-Length with two heads, one behind the other. It
  * complains before it writes, but not of whom: the connection is found by the fields it has read.
  */
-static void httpd_refuse_lengths(struct httpd *s)
+static void httpd_refuse_lengths(struct httpd *s, enum httpd_stage stage)
 {
-    struct list *heads = &s->stages[HTTPD_STAGE_HEAD];
     struct list_link *next;
-    for (struct list_link *k = list_first(heads); k; k = next) {
+    for (struct list_link *k = list_first(&s->stages[stage]); k; k = next) {
         struct httpd_conn *c = LIST_ITEM(k, struct httpd_conn, link);
         int status = 0;
-        next = list_next(heads, k);
+        next = list_next(&s->stages[stage], k);
+        if (!c->request) continue;
         MHD_get_connection_values_n(c->mhd, MHD_HEADER_KIND, httpd_on_length, &status);
         if (!status) continue;
         httpd_conn_refuse(c, status,
@@ -253,7 +254,10 @@ static void httpd_on_log(void *arg, const char *format, va_list args)
 {
     (void)args;
     struct httpd *s = arg;
-    if (s->walks && strstr(format, "Content-Length")) httpd_refuse_lengths(s);
+    if (s->walks && strstr(format, "Content-Length")) {
+        httpd_refuse_lengths(s, HTTPD_STAGE_OPENED);
+        httpd_refuse_lengths(s, HTTPD_STAGE_HEAD);
+    }
     bool is_ours = strstr(format, "epoll") || strstr(format, "limit") || strstr(format, "accept");
     struct view text = view_trim(view_of(format));
     log_event(s->log, is_ours ? LOG_WARN : LOG_DEBUG, VIEW_NONE, "http_library",

@@ -36,8 +36,8 @@ enum {
 /* Where a connection stands = in which list it is; each list has one time limit, so its first is
  * the next to expire. */
 enum httpd_stage {
-    HTTPD_STAGE_OPENED,  /* no request line yet */
-    HTTPD_STAGE_HEAD,    /* request line there, head not whole */
+    HTTPD_STAGE_OPENED,  /* no head was whole yet */
+    HTTPD_STAGE_HEAD,    /* a later request's line is there, its head not whole */
     HTTPD_STAGE_BODY,    /* renewed by every piece */
     HTTPD_STAGE_ROOM,    /* the room has it: only looked after */
     HTTPD_STAGE_SENDING, /* answered; renewed by the peer's acknowledgements */

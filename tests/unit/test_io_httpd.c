@@ -495,8 +495,10 @@ static void strict_one(struct site *s, const struct bad_head *bad, bool by_bytes
     else
         peer_send(&p, bad->bytes, bad->len);
     bool has_ended = rig_wait_ms(&s->rig, peer_ended, &p, RIG_WAIT_MS);
-    if (!has_ended || peer_status(&p) != bad->status || peer_count(&p, "HTTP/1.1 ") != 1 ||
-        s->requests != before)
+    /* a later library refuses some of them itself, with 400 */
+    bool is_right =
+        peer_status(&p) == bad->status || (bad->status == 501 && peer_status(&p) == 400);
+    if (!has_ended || !is_right || peer_count(&p, "\r\nDate: ") != 1 || s->requests != before)
         fail_msg("%s: want %d alone, then the end (%d): %.*s", bad->name, bad->status, has_ended,
                  (int)p.in.len, p.in.data ? p.in.data : "");
     if (!peer_has(&p, "Connection: close\r\n")) fail_msg("%s: no Connection: close", bad->name);
@@ -545,7 +547,7 @@ static void test_good_heads_at_every_split(void **state)
         "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nX-Y: \xc3\xbc \t z\r\nCookie: a=b; "
         "c=d\r\n\r\nhello",
         "POST /echo?x=1 HTTP/1.1\r\nhOST: a:80\r\nTransfer-Encoding: "
-        "Chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nT: v\r\n\r\n",
+        "Chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\nT: v\r\n\r\n",
     };
     struct site s;
     site_open(&s);
@@ -568,6 +570,22 @@ static void test_good_heads_at_every_split(void **state)
         assert_false(p.is_ended);
         peer_close(&p);
     }
+    site_close(&s);
+}
+
+/* Ignored or refused: the library's choice differs by version, a hang would be ours. */
+static void test_chunk_extension(void **state)
+{
+    (void)state;
+    struct site s;
+    struct peer p;
+    site_open(&s);
+    peer_open(&p, &s.rig, s.port);
+    peer_say(&p, "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: "
+                 "chunked\r\n\r\n2;x=y\r\nlo\r\n0\r\n\r\n");
+    peer_wait(&p, "HTTP/1.1 ");
+    assert_true(peer_status(&p) == 200 || peer_status(&p) == 400);
+    peer_close(&p);
     site_close(&s);
 }
 
@@ -619,10 +637,10 @@ static void test_refusal_has_the_rooms_body(void **state)
     struct peer p;
     site_open(&s);
     peer_open(&p, &s.rig, s.port);
-    peer_say(&p, "GET /now HTTP/1.1\r\nHost: a\nX: b\r\n\r\n");
+    peer_say(&p, "POST /now HTTP/1.1\r\nHost: a\r\nExpect: more\r\nContent-Length: 1\r\n\r\n");
     peer_wait_end(&p);
     assert_true(peer_has(&p, "Content-Type: application/problem+json\r\n"));
-    assert_true(peer_has(&p, "{\"status\":400,\"detail\":\"line end without CR\"}"));
+    assert_true(peer_has(&p, "{\"status\":417,\"detail\":\"expectation not known\"}"));
     peer_close(&p);
     site_close(&s);
 }
@@ -1436,6 +1454,7 @@ int main(void)
         cmocka_unit_test(test_strict_heads),
         cmocka_unit_test(test_strict_heads_after_a_good_one),
         cmocka_unit_test(test_good_heads_at_every_split),
+        cmocka_unit_test(test_chunk_extension),
         cmocka_unit_test(test_mutated_requests),
         cmocka_unit_test(test_refusal_has_the_rooms_body),
         cmocka_unit_test(test_head_limit),
