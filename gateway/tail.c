@@ -258,7 +258,8 @@ static void tails_message(void *arg, struct view channel, struct view payload)
         return;
     }
     l->pending++;
-    bool went_back = event_id_compare(id, l->newest) < 0; /* a stream begun again, or an old bell told twice */
+    /* A stream begun again, unless an old bell was told twice, or late after a takeover: looking costs little. */
+    bool went_back = event_id_compare(id, l->newest) < 0 || (l->live_count > 0 && id.epoch < l->top.epoch);
     l->newest = id;
     if (went_back) tail_break(l);
     if (event_id_compare(id, l->top) > 0 || l->live_count == 0) tail_mark_dirty(l, false);
