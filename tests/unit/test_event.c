@@ -8,7 +8,8 @@
 #include <cmocka.h>
 
 #include "common/base/rng.h"
-#include "schemas/event.h"
+#include "schemas/jobview.h"
+#include "tests/unit/golden_record.h"
 
 static void test_names(void **state)
 {
@@ -201,12 +202,105 @@ static void test_ndjson(void **state)
     buf_fini(&b);
 }
 
+/* --- golden folders: a history, and how it leaves the house ------------------------------------------- */
+
+static enum event_type type_of(struct view data)
+{
+    enum event_type t = EVENT_JOB_STARTED;
+    struct view type;
+    if (json_raw_member(data, VIEW_LIT("type"), &type) && type.len > 2)
+        (void)event_type_parse(view_make(type.ptr + 1, type.len - 2), &t);
+    return t;
+}
+
+struct history {
+    struct buf text, sse, ndjson, view;
+    struct jobview *job;
+    size_t bad; /* first line that the view refuses, from 1; 0: none */
+    struct err err;
+};
+
+static void history_read(const char *dir, struct history *h)
+{
+    struct jobview_seed seed = {.workflow = "hello", .version = 2, .created_ms = 1795554000000};
+    struct view line, rest;
+    size_t n = 0;
+    GOLDEN_PATH(events, "%s/events", dir);
+    *h = (struct history){.bad = 0};
+    assert_true(id_parse(VIEW_LIT("01900000-0000-7003-8000-0000000000a0"), &seed.id));
+    assert_true(golden_read(events, &h->text));
+    buf_init(&h->sse, 1 << 20);
+    buf_init(&h->ndjson, 1 << 20);
+    buf_init(&h->view, 1 << 20);
+    h->job = jobview_new(&seed);
+    for (rest = buf_view(&h->text); view_cut(rest, '\n', &line, &rest) && !h->bad;) {
+        char id[EVENT_ID_TEXT];
+        enum event_type t = type_of(line);
+        n++;
+        if (jobview_fold(h->job, t, line, &h->err) != ERR_OK) {
+            h->bad = n;
+            continue;
+        }
+        golden_schema_must_take("event", line);
+        event_id_format((struct event_id){n == 1 ? 0 : 1795554000123, n}, id);
+        assert_true(event_put_sse(&h->sse, view_of(id), view_of(event_type_name(t)), line));
+        assert_true(event_put_ndjson(&h->ndjson, view_of(id), line));
+    }
+}
+
+static void history_done(struct history *h)
+{
+    buf_fini(&h->text);
+    buf_fini(&h->sse);
+    buf_fini(&h->ndjson);
+    buf_fini(&h->view);
+    jobview_free(h->job);
+}
+
+static void golden_valid(const char *dir)
+{
+    struct history h;
+    GOLDEN_PATH(sse, "%s/sse", dir);
+    GOLDEN_PATH(ndjson, "%s/ndjson", dir);
+    GOLDEN_PATH(view, "%s/view.json", dir);
+    history_read(dir, &h);
+    if (h.bad) fail_msg("%s: line %zu: %s", dir, h.bad, h.err.text);
+    assert_true(jobview_put(h.job, &h.view, true));
+    golden_schema_must_take("job", buf_view(&h.view));
+    buf_put_char(&h.view, '\n');
+    golden_check(sse, buf_view(&h.sse));
+    golden_check(ndjson, buf_view(&h.ndjson));
+    golden_check(view, buf_view(&h.view));
+    history_done(&h);
+}
+
+static void golden_invalid(const char *dir)
+{
+    struct history h;
+    struct buf got;
+    GOLDEN_PATH(expect, "%s/expect", dir);
+    history_read(dir, &h);
+    if (!h.bad) fail_msg("%s was accepted", dir);
+    buf_init(&got, 4096);
+    buf_printf(&got, "line %zu: %s\n", h.bad, h.err.text);
+    golden_check(expect, buf_view(&got));
+    buf_fini(&got);
+    history_done(&h);
+}
+
+static void test_golden(void **state)
+{
+    (void)state;
+    golden_each("tests/golden/event/valid", NULL, golden_valid);
+    golden_each("tests/golden/event/invalid", NULL, golden_invalid);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names), cmocka_unit_test(test_ids), cmocka_unit_test(test_outside_ids_sort_as_text),
         cmocka_unit_test(test_order), cmocka_unit_test(test_data), cmocka_unit_test(test_sse),
-        cmocka_unit_test(test_sse_is_read_back), cmocka_unit_test(test_ndjson),
+        cmocka_unit_test(test_sse_is_read_back), cmocka_unit_test(test_ndjson), cmocka_unit_test(test_golden),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

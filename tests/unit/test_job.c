@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "common/base/json.h"
 #include "schemas/job.h"
+#include "tests/unit/golden_record.h"
 
 #define FP "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define NOW 1795554000000 /* 2026-11-24T21:00:00Z */
@@ -361,6 +361,129 @@ static void test_names(void **state)
     assert_false(job_class_parse(VIEW_LIT("bulky"), &c));
 }
 
+/* --- golden folders -------------------------------------------------------------------------------- */
+
+static void put_member(struct buf *out, const char *name, struct view v)
+{
+    if (v.ptr) buf_printf(out, "%s: %.*s\n", name, (int)v.len, v.ptr);
+}
+
+static void put_request(struct buf *out, const struct job_request *r)
+{
+    char when[CLOCK_TEXT];
+    buf_printf(out, "workflow: %s\nversion: %lld\nclass: %s\n", r->workflow, (long long)r->version, job_class_name(r->cls));
+    put_member(out, "input", r->input);
+    put_member(out, "metadata", r->metadata);
+    put_member(out, "webhook", r->webhook);
+    put_member(out, "key", r->key);
+    if (r->run_at_ms) clock_format(r->run_at_ms, when), buf_printf(out, "run_at: %s\n", when);
+    if (r->deadline_ms) clock_format(r->deadline_ms, when), buf_printf(out, "deadline: %s\n", when);
+}
+
+/* What the schema cannot say: times against each other and against now. */
+static bool is_beyond_schema(const char *dir)
+{
+    return strstr(dir, "run-at-far") || strstr(dir, "deadline-before");
+}
+
+static void golden_request(const char *dir, bool is_valid)
+{
+    struct buf body, got;
+    struct job_request r;
+    enum problem p = PROBLEM_COUNT;
+    struct err err = {0};
+    json_t *tree = NULL;
+    GOLDEN_PATH(request, "%s/request", dir);
+    GOLDEN_PATH(expect, "%s/expect", dir);
+    assert_true(golden_read(request, &body));
+    buf_init(&got, 1 << 20);
+    bool ok = job_request_read(buf_view(&body), NOW, &r, &p, &err) == ERR_OK;
+    if (ok != is_valid) fail_msg("%s: %s", dir, err.text);
+    if (ok)
+        put_request(&got, &r);
+    else
+        buf_printf(&got, "%d %s at \"%s\": %s\n", problem_status(p), problem_code(p), err.where, err.text);
+    golden_check(expect, buf_view(&got));
+    if (json_load(buf_view(&body), &golden_limits, &tree, &err) == ERR_OK && p != PROBLEM_INVALID_JSON &&
+        golden_schema_takes("job_request", buf_view(&body), &err) != (is_valid || is_beyond_schema(dir)))
+        fail_msg("%s: the schema and the reader differ", dir);
+    json_decref(tree);
+    buf_fini(&body);
+    buf_fini(&got);
+}
+
+static void golden_record_case(const char *dir, bool is_valid)
+{
+    struct golden_record rec;
+    struct job_head head;
+    struct job_body body;
+    struct err err = {0};
+    struct buf got;
+    GOLDEN_PATH(expect, "%s/expect", dir);
+    golden_record_read(dir, &rec);
+    buf_init(&got, 1 << 20);
+    enum err_code code = job_head_read(&rec.in, &head, &err);
+    if (code == ERR_OK) code = job_body_read(rec.in.value, &body, &err);
+    if ((code == ERR_OK) != is_valid) fail_msg("%s: %s", dir, err.text);
+    if (is_valid) {
+        struct record_out out = {.topic = "t"};
+        struct job_scratch scratch;
+        job_head_write(&head, &out, &scratch);
+        golden_put_headers(&got, &out);
+        buf_put_char(&got, '\n');
+        assert_true(job_body_put(&got, &body));
+        golden_schema_must_take("job_value", rec.in.value);
+    } else {
+        buf_printf(&got, "%s: %s\n", err_name(code), err.text);
+    }
+    golden_check(expect, buf_view(&got));
+    buf_fini(&got);
+    golden_record_done(&rec);
+}
+
+static void golden_valid(const char *dir)
+{
+    if (golden_has(dir, "request"))
+        golden_request(dir, true);
+    else
+        golden_record_case(dir, true);
+}
+
+static void golden_invalid(const char *dir)
+{
+    if (golden_has(dir, "request"))
+        golden_request(dir, false);
+    else
+        golden_record_case(dir, false);
+}
+
+static void test_golden(void **state)
+{
+    (void)state;
+    golden_each("tests/golden/job/valid", NULL, golden_valid);
+    golden_each("tests/golden/job/invalid", NULL, golden_invalid);
+}
+
+/* The API's description and the schema files say the same. */
+static void test_openapi_carries_the_schemas(void **state)
+{
+    (void)state;
+    static const char *const pairs[][2] = {
+        {"JobRequest", "job_request"}, {"Job", "job"}, {"Event", "event"}, {"Problem", "problem"}};
+    json_t *api = golden_json("schemas/openapi.json");
+    json_t *components = json_object_get(json_object_get(api, "components"), "schemas");
+    assert_string_equal(json_str(api, "openapi", ""), "3.1.0");
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        GOLDEN_PATH(path, "schemas/%s.schema.json", pairs[i][1]);
+        json_t *schema = golden_json(path);
+        json_object_del(schema, "$schema");
+        json_object_del(schema, "$id");
+        if (!json_equal(schema, json_object_get(components, pairs[i][0]))) fail_msg("%s differs", pairs[i][0]);
+        json_decref(schema);
+    }
+    json_decref(api);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -371,6 +494,7 @@ int main(void)
         cmocka_unit_test(test_body_version_rule_and_poison), cmocka_unit_test(test_request_with_everything),
         cmocka_unit_test(test_request_with_little), cmocka_unit_test(test_requests_refused),
         cmocka_unit_test(test_request_bounds), cmocka_unit_test(test_refusals_do_not_echo), cmocka_unit_test(test_names),
+        cmocka_unit_test(test_golden), cmocka_unit_test(test_openapi_carries_the_schemas),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,10 +6,9 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <jansson.h>
 
-#include "common/base/json.h"
 #include "schemas/problem.h"
+#include "tests/unit/golden_record.h"
 
 static json_t *body_of(const struct problem_body *p)
 {
@@ -20,6 +19,7 @@ static json_t *body_of(const struct problem_body *p)
     buf_init(&b, 65536);
     assert_true(problem_put(&b, p));
     assert_int_equal(json_load(buf_view(&b), &limits, &tree, &err), ERR_OK);
+    golden_schema_must_take("problem", buf_view(&b));
     buf_fini(&b);
     return tree;
 }
@@ -47,13 +47,13 @@ static void test_members(void **state)
 {
     (void)state;
     json_t *t = body_of(&(struct problem_body){.kind = PROBLEM_INVALID_FIELD, .detail = "must be \"x\"\n", .pointer = "/a~1b",
-                                               .param = "a/b", .job_id = "id", .instance = "/v1/jobs"});
+                                               .param = "a/b", .job_id = "01900000-0000-7003-8000-0000000000a0", .instance = "/v1/jobs"});
     json_t *e = json_object_get(t, "error");
     assert_string_equal(json_str(t, "type", ""), "urn:sluice:problem:invalid_field");
     assert_int_equal(json_int(t, "status", 0), 422);
     assert_string_equal(json_str(t, "detail", ""), "must be \"x\"\n");
     assert_string_equal(json_str(t, "pointer", ""), "/a~1b");
-    assert_string_equal(json_str(t, "job_id", ""), "id");
+    assert_string_equal(json_str(t, "job_id", ""), "01900000-0000-7003-8000-0000000000a0");
     assert_string_equal(json_str(t, "instance", ""), "/v1/jobs");
     assert_string_equal(json_str(e, "message", ""), "must be \"x\"\n");
     assert_string_equal(json_str(e, "type", ""), "invalid_request_error");

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "schemas/state.h"
+#include "tests/unit/golden_record.h"
 
 static struct state_record make(enum state_kind k)
 {
@@ -132,11 +133,55 @@ static void test_kinds_and_statuses(void **state)
     assert_int_equal(terminals, 4);
 }
 
+static void golden_case(const char *dir, bool is_valid)
+{
+    struct golden_record rec;
+    struct state_record s;
+    struct err err = {0};
+    struct buf got;
+    GOLDEN_PATH(expect, "%s/expect", dir);
+    golden_record_read(dir, &rec);
+    buf_init(&got, 1 << 20);
+    enum err_code code = state_record_read(&rec.in, &s, &err);
+    if ((code == ERR_OK) != is_valid) fail_msg("%s: %s", dir, err.text);
+    if (is_valid) {
+        struct record_out out = {.topic = "t"};
+        struct state_scratch scratch;
+        state_record_write(&s, &out, &scratch);
+        golden_put_headers(&got, &out);
+        buf_put_char(&got, '\n');
+        buf_put_view(&got, out.value);
+        if (s.value.len && s.kind != STATE_SIGNAL) golden_schema_must_take("state_value", s.value);
+    } else {
+        buf_printf(&got, "%s: %s\n", err_name(code), err.text);
+    }
+    golden_check(expect, buf_view(&got));
+    buf_fini(&got);
+    golden_record_done(&rec);
+}
+
+static void golden_valid(const char *dir)
+{
+    golden_case(dir, true);
+}
+
+static void golden_invalid(const char *dir)
+{
+    golden_case(dir, false);
+}
+
+static void test_golden(void **state)
+{
+    (void)state;
+    golden_each("tests/golden/state/valid", NULL, golden_valid);
+    golden_each("tests/golden/state/invalid", NULL, golden_invalid);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_kind_round_trip), cmocka_unit_test(test_what_a_kind_needs),
-        cmocka_unit_test(test_poison), cmocka_unit_test(test_kinds_and_statuses),
+        cmocka_unit_test(test_poison), cmocka_unit_test(test_kinds_and_statuses), cmocka_unit_test(test_golden),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
