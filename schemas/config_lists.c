@@ -178,18 +178,24 @@ static size_t config_check_names(struct config_ctx *x, const json_t *map, size_t
     return json_object_size(map);
 }
 
+struct config_member {
+    const char *key;
+    int64_t min, max;
+    int64_t *slot;
+};
+
 static void config_read_int(struct config_ctx *x, const json_t *map, const struct place *at,
-                            const char *key, int64_t limits[2], int64_t *slot)
+                            const struct config_member *m)
 {
-    const json_t *value = json_object_get(map, key);
+    const json_t *value = json_object_get(map, m->key);
     if (!value) return;
     int64_t n = json_is_integer(value) ? json_integer_value(value) : 0;
-    struct place here = place_key(at, key);
-    if (!json_is_integer(value) || n < limits[0] || n > limits[1])
-        config_complain(x, &here, "must be an integer from %lld to %lld", (long long)limits[0],
-                        (long long)limits[1]);
+    struct place here = place_key(at, m->key);
+    if (!json_is_integer(value) || n < m->min || n > m->max)
+        config_complain(x, &here, "must be an integer from %lld to %lld", (long long)m->min,
+                        (long long)m->max);
     else
-        *slot = n;
+        *m->slot = n;
 }
 
 static void config_read_price(struct config_ctx *x, const json_t *map, const struct place *at,
@@ -306,8 +312,10 @@ static void config_read_tenant(struct config_ctx *x, json_t *map, const struct p
     if (!config_check_map(x, CONFIG_MAP_TENANT, map, at)) return;
     struct place keys = place_key(at, "keys"), here = place_key(at, "id");
     config_read_keys(x, json_object_get(map, "keys"), &keys, t, seen);
-    config_read_int(x, map, at, "weight", (int64_t[2]){1, 1000}, &t->weight);
-    config_read_int(x, map, at, "max_queued", (int64_t[2]){1, 1000000000}, &t->max_queued);
+    const struct config_member weight = {"weight", 1, 1000, &t->weight};
+    const struct config_member max_queued = {"max_queued", 1, 1000000000, &t->max_queued};
+    config_read_int(x, map, at, &weight);
+    config_read_int(x, map, at, &max_queued);
     const char *id = json_string_value(json_object_get(map, "id"));
     if (!json_object_get(map, "id")) return;
     if (!id || !config_is_name(id, true))
@@ -463,9 +471,11 @@ static void config_read_budget(struct config_ctx *x, json_t *map, const struct p
                        sizeof config_budget_fields / sizeof config_budget_fields[0],
                    "a field of the budget without a slot");
     if (!map || !config_check_map(x, CONFIG_MAP_BUDGET, map, at)) return;
-    for (size_t i = 0; i < sizeof slots / sizeof slots[0]; i++)
-        config_read_int(x, map, at, config_budget_fields[i].name,
-                        (int64_t[2]){0, INT64_C(1000000000000)}, slots[i]);
+    for (size_t i = 0; i < sizeof slots / sizeof slots[0]; i++) {
+        const struct config_member m = {config_budget_fields[i].name, 0, INT64_C(1000000000000),
+                                        slots[i]};
+        config_read_int(x, map, at, &m);
+    }
 }
 
 static void config_read_model(struct config_ctx *x, json_t *map, const struct place *at,

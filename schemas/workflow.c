@@ -70,40 +70,38 @@ enum err_code workflow_check_keys(struct workflow_read *r, const json_t *value,
 /* --- small readers ---------------------------------------------------------------------------- */
 
 enum err_code workflow_read_int(struct workflow_read *r, const json_t *map, const struct place *at,
-                                const char *key, const int64_t limits[2], int64_t *slot)
+                                const struct workflow_member *m)
 {
-    const json_t *value = json_object_get(map, key);
+    const json_t *value = json_object_get(map, m->key);
     if (!value) return ERR_OK;
     int64_t n = json_is_integer(value) ? json_integer_value(value) : 0;
-    struct place here = place_key(at->path[0] ? at : NULL, key);
-    if (!json_is_integer(value) || n < limits[0] || n > limits[1])
-        return workflow_fail(r, &here, "must be an integer from %lld to %lld", (long long)limits[0],
-                             (long long)limits[1]);
-    *slot = n;
+    struct place here = place_key(at->path[0] ? at : NULL, m->key);
+    if (!json_is_integer(value) || n < m->min || n > m->max)
+        return workflow_fail(r, &here, "must be an integer from %lld to %lld", (long long)m->min,
+                             (long long)m->max);
+    *m->slot = n;
     return ERR_OK;
 }
 
 enum err_code workflow_read_duration(struct workflow_read *r, const json_t *map,
-                                     const struct place *at, const char *key,
-                                     const int64_t limits[2], int64_t *slot)
+                                     const struct place *at, const struct workflow_member *m)
 {
-    const json_t *value = json_object_get(map, key);
+    const json_t *value = json_object_get(map, m->key);
     if (!value) return ERR_OK;
-    int64_t ms;
-    struct place here = place_key(at, key);
-    if (!json_is_string(value) || !clock_duration(view_of(json_string_value(value)), &ms) ||
-        ms < limits[0] || ms > limits[1])
+    int64_t ms = -1;
+    struct place here = place_key(at, m->key);
+    bool ok = json_is_string(value) && clock_duration(view_of(json_string_value(value)), &ms);
+    if (!ok || ms < m->min || ms > m->max)
         return workflow_fail(
             r, &here, "must be a duration from %lldms to %lldh, such as 30s (units ms s m h d)",
-            (long long)limits[0], (long long)(limits[1] / 3600000));
-    *slot = ms;
+            (long long)m->min, (long long)(m->max / 3600000));
+    *m->slot = ms;
     return ERR_OK;
 }
 
 enum err_code workflow_read_retry(struct workflow_read *r, const json_t *value,
                                   const struct place *at, struct workflow_retry *slot)
 {
-    static const int64_t wait_limits[] = {1, 3600000}, attempt_limits[] = {1, 100};
     struct workflow_retry retry = *slot;
     if (!value) return ERR_OK;
     enum err_code code = workflow_check_keys(r, value, at, workflow_retry_keys);
@@ -114,12 +112,12 @@ enum err_code workflow_read_retry(struct workflow_read *r, const json_t *value,
         !(name && (strcmp(name, "exponential") == 0 || strcmp(name, "constant") == 0)))
         code = workflow_fail(r, &here, "must be exponential or constant");
     if (code == ERR_OK && backoff) retry.exponential = strcmp(name, "exponential") == 0;
-    if (code == ERR_OK)
-        code = workflow_read_int(r, value, at, "max_attempts", attempt_limits, &retry.max_attempts);
-    if (code == ERR_OK)
-        code = workflow_read_duration(r, value, at, "initial", wait_limits, &retry.initial_ms);
-    if (code == ERR_OK)
-        code = workflow_read_duration(r, value, at, "max", wait_limits, &retry.max_ms);
+    const struct workflow_member attempts = {"max_attempts", 1, 100, &retry.max_attempts};
+    const struct workflow_member initial = {"initial", 1, 3600000, &retry.initial_ms};
+    const struct workflow_member max = {"max", 1, 3600000, &retry.max_ms};
+    if (code == ERR_OK) code = workflow_read_int(r, value, at, &attempts);
+    if (code == ERR_OK) code = workflow_read_duration(r, value, at, &initial);
+    if (code == ERR_OK) code = workflow_read_duration(r, value, at, &max);
     here = place_key(at, "max");
     if (code == ERR_OK && retry.max_ms < retry.initial_ms)
         code = workflow_fail(r, &here, "must be at least initial (%lldms)",
@@ -155,7 +153,7 @@ static bool workflow_is_name(const char *text)
 
 static enum err_code workflow_read_head(struct workflow_read *r, const json_t *root)
 {
-    static const int64_t version_limits[] = {1, 1000000000};
+    const struct workflow_member version = {"version", 1, 1000000000, &r->w->version};
     const char *name = json_string_value(json_object_get(root, "name"));
     const struct place top = {.path = ""}, at = place_key(NULL, "name");
     const struct place pin_at = place_key(NULL, "pin"), text_at = place_key(NULL, "description");
@@ -168,8 +166,7 @@ static enum err_code workflow_read_head(struct workflow_read *r, const json_t *r
             WORKFLOW_NAME_MAX - 1);
     if (!json_object_get(root, "version"))
         return workflow_fail(r, &top, "version is missing; add `version: 1`");
-    enum err_code code =
-        workflow_read_int(r, root, &top, "version", version_limits, &r->w->version);
+    enum err_code code = workflow_read_int(r, root, &top, &version);
     if (code != ERR_OK) return code;
     if (text && !json_is_string(text)) return workflow_fail(r, &text_at, "must be text");
     if (pin && !(json_is_string(pin) && strcmp(json_string_value(pin), "build") == 0))
@@ -195,7 +192,7 @@ static enum err_code workflow_refuse_later(struct workflow_read *r, const json_t
 
 static enum err_code workflow_read_defaults(struct workflow_read *r, const json_t *root)
 {
-    static const int64_t limits[] = {10, 86400000};
+    const struct workflow_member timeout = {"timeout", 10, 86400000, &r->timeout_ms};
     const json_t *map = json_object_get(root, "defaults");
     const struct place at = place_key(NULL, "defaults"), retry = place_key(&at, "retry");
     r->retry = (struct workflow_retry){
@@ -205,8 +202,7 @@ static enum err_code workflow_read_defaults(struct workflow_read *r, const json_
     enum err_code code = workflow_check_keys(r, map, &at, workflow_default_keys);
     if (code == ERR_OK)
         code = workflow_read_retry(r, json_object_get(map, "retry"), &retry, &r->retry);
-    if (code == ERR_OK)
-        code = workflow_read_duration(r, map, &at, "timeout", limits, &r->timeout_ms);
+    if (code == ERR_OK) code = workflow_read_duration(r, map, &at, &timeout);
     return code;
 }
 

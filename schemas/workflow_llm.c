@@ -122,7 +122,7 @@ static bool workflow_is_constant(const json_t *value)
 enum err_code workflow_read_llm(struct workflow_read *r, struct workflow_step *s,
                                 const json_t *spec, const struct place *at)
 {
-    static const int64_t limits[] = {1, 10000000};
+    const struct workflow_member tokens = {"max_tokens", 1, 10000000, &s->max_tokens};
     const json_t *stream = json_object_get(spec, "stream"),
                  *schema = json_object_get(spec, "response_schema");
     const struct place stream_at = place_key(at, "stream"),
@@ -130,7 +130,7 @@ enum err_code workflow_read_llm(struct workflow_read *r, struct workflow_step *s
     enum err_code code = workflow_check_keys(r, spec, at, workflow_llm_keys);
     if (code == ERR_OK) code = workflow_read_model(r, s, spec, at);
     if (code == ERR_OK) code = workflow_check_messages(r, spec, at);
-    if (code == ERR_OK) code = workflow_read_int(r, spec, at, "max_tokens", limits, &s->max_tokens);
+    if (code == ERR_OK) code = workflow_read_int(r, spec, at, &tokens);
     if (code == ERR_OK && stream && !json_is_boolean(stream))
         code = workflow_fail(r, &stream_at, "must be true or false");
     if (code == ERR_OK) code = workflow_check_rest(r, spec, at);

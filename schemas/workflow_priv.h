@@ -29,13 +29,17 @@ enum err_code workflow_fail(const struct workflow_read *r, const struct place *a
 /* value is a map whose keys are all in known (NULL-ended). */
 MUST_CHECK enum err_code workflow_check_keys(struct workflow_read *r, const json_t *value,
                                              const struct place *at, const char *const *known);
-/* Absent members leave *slot alone. */
+/* A member of a map and where its value goes. An absent one leaves *slot alone. */
+struct workflow_member {
+    const char *key;
+    int64_t min, max; /* a duration's in milliseconds */
+    int64_t *slot;
+};
 MUST_CHECK enum err_code workflow_read_int(struct workflow_read *r, const json_t *map,
-                                           const struct place *at, const char *key,
-                                           const int64_t limits[2], int64_t *slot);
+                                           const struct place *at, const struct workflow_member *m);
 MUST_CHECK enum err_code workflow_read_duration(struct workflow_read *r, const json_t *map,
-                                                const struct place *at, const char *key,
-                                                const int64_t limits[2], int64_t *slot);
+                                                const struct place *at,
+                                                const struct workflow_member *m);
 MUST_CHECK enum err_code workflow_read_retry(struct workflow_read *r, const json_t *value,
                                              const struct place *at, struct workflow_retry *slot);
 MUST_CHECK enum err_code workflow_read_schema(struct workflow_read *r, const json_t *value,

@@ -110,14 +110,13 @@ static enum err_code workflow_read_expr(struct workflow_read *r, const json_t *m
 static enum err_code workflow_read_foreach(struct workflow_read *r, struct workflow_step *s,
                                            const json_t *map, const struct place *at)
 {
-    static const int64_t limits[] = {1, 1000};
+    const struct workflow_member several = {"concurrency", 1, 1000, &s->concurrency};
     const struct place as_at = place_key(at, "as"), concurrency = place_key(at, "concurrency");
     const json_t *as = json_object_get(map, "as");
     const char *name = as ? json_string_value(as) : "item";
     enum err_code code = workflow_read_expr(r, map, at, "foreach", &s->foreach);
     s->concurrency = 1;
-    if (code == ERR_OK)
-        code = workflow_read_int(r, map, at, "concurrency", limits, &s->concurrency);
+    if (code == ERR_OK) code = workflow_read_int(r, map, at, &several);
     if (code != ERR_OK) return code;
     if (!s->foreach && as) return workflow_fail(r, &as_at, "has no meaning without foreach");
     if (!s->foreach && json_object_get(map, "concurrency"))
@@ -183,10 +182,10 @@ static enum err_code workflow_refuse_cache(struct workflow_read *r, const struct
 
 enum err_code workflow_read_step(struct workflow_read *r, size_t index, const struct place *at)
 {
-    static const int64_t limits[] = {10, 86400000};
     const json_t *map = json_array_get(r->steps, index);
     struct workflow_step *s = &r->w->steps[index];
     const struct place retry = place_key(at, "retry");
+    const struct workflow_member timeout = {"timeout", 10, 86400000, &s->timeout_ms};
     s->retry = r->retry;
     s->timeout_ms = r->timeout_ms;
     enum err_code code = workflow_read_id(r, index, map, at);
@@ -196,8 +195,7 @@ enum err_code workflow_read_step(struct workflow_read *r, size_t index, const st
     if (code == ERR_OK) code = workflow_read_needs(r, index, map, at);
     if (code == ERR_OK) code = workflow_read_expr(r, map, at, "when", &s->when);
     if (code == ERR_OK) code = workflow_read_foreach(r, s, map, at);
-    if (code == ERR_OK)
-        code = workflow_read_duration(r, map, at, "timeout", limits, &s->timeout_ms);
+    if (code == ERR_OK) code = workflow_read_duration(r, map, at, &timeout);
     if (code == ERR_OK)
         code = workflow_read_retry(r, json_object_get(map, "retry"), &retry, &s->retry);
     if (code == ERR_OK) code = workflow_read_on_error(r, s, map, at);
