@@ -5,8 +5,8 @@
  * port, end with stdin
  *
  * Cases: get (answered at once), post (500 B body, answered at once), later (the same, answered
- * after the turn, as a delivery report would). The server is a child; its CPU time is read from its
- * process clock before and after. */
+ * one to two milliseconds later, in batches, as delivery reports come). The server is a child; its
+ * CPU time is read from its process clock before and after. */
 #include "common/io/httpd.h"
 #include <fcntl.h>
 #include <inttypes.h>
@@ -20,7 +20,8 @@ struct floor_server {
     struct loop *loop;
     struct httpd *httpd;
     struct httpd_request *later[FLOOR_LATER_MAX];
-    size_t later_count;
+    size_t later_count, ripe_count; /* those before ripe_count are a millisecond old */
+    struct timer timer;
 };
 
 static void floor_answer(struct httpd_request *r)
@@ -41,11 +42,14 @@ static void floor_on_request(void *arg, struct httpd_request *r)
         floor_answer(r);
 }
 
-static void floor_after_turn(void *arg)
+static void floor_tick(void *arg)
 {
     struct floor_server *f = arg;
-    for (size_t i = 0; i < f->later_count; i++) floor_answer(f->later[i]);
-    f->later_count = 0;
+    for (size_t i = 0; i < f->ripe_count; i++) floor_answer(f->later[i]);
+    f->later_count -= f->ripe_count;
+    memmove(f->later, f->later + f->ripe_count, f->later_count * sizeof f->later[0]);
+    f->ripe_count = f->later_count;
+    timerq_set(loop_timers(f->loop), &f->timer, loop_clock(f->loop)->mono_ms + 1, floor_tick, f);
 }
 
 static void floor_on_stdin(void *arg, int events)
@@ -67,16 +71,17 @@ static int floor_serve(int port_fd)
     o.head_timeout_ms = o.body_timeout_ms = o.idle_timeout_ms = 60000;
     o.on_request = floor_on_request;
     o.arg = &f;
-    loop_after_turn(f.loop, floor_after_turn, &f); /* before the server's own hook */
     f.httpd = httpd_new(f.loop, log, &o, &err);
     if (!f.httpd) {
         fprintf(stderr, "httpd_floor: %s\n", err.text);
         return 1;
     }
     dprintf(port_fd, "%d\n", httpd_port(f.httpd));
+    floor_tick(&f);
     struct loop_watch *in = loop_watch_new(f.loop, STDIN_FILENO, LOOP_READ, floor_on_stdin, &f);
     loop_run(f.loop);
     loop_watch_free(in);
+    timerq_cancel(loop_timers(f.loop), &f.timer);
     httpd_free(f.httpd);
     log_free(log);
     loop_free(f.loop);
