@@ -415,7 +415,7 @@ static void publish(struct rig *r, const char *channel, const char *text)
 {
     struct redis_port k = redis_conn_port(r->killer);
     struct view argv[] = {VIEW_LIT("PUBLISH"), view_of(channel), view_of(text)};
-    k.call(k.self, argv, 3, on_any, r);
+    k.call(k.self, argv, 3, NULL, NULL);
 }
 
 /* r->c subscribes, r->killer publishes. */
