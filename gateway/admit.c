@@ -1,6 +1,7 @@
-/* The checks a body passes before it may cost anybody anything. Most submissions have no input schema, and then no tree is
- * ever built of the body: the members are found in the raw bytes, which is also what the record carries on. With a
- * schema one copy of the input is parsed, judged and thrown away. */
+/* The checks a body passes before it may cost anybody anything. Most submissions have no input
+ * schema, and then no tree is ever built of the body: the members are found in the raw bytes, which
+ * is also what the record carries on. With a schema one copy of the input is parsed, judged and
+ * thrown away. */
 #include "gateway/admit.h"
 
 #include "common/base/hash.h"
@@ -16,15 +17,17 @@ static bool admit_refuse(struct admit_refusal *ret, enum problem problem)
     return false;
 }
 
-static bool admit_workflow(const struct workflows *ws, struct admitted *a, struct admit_refusal *ret)
+static bool admit_workflow(const struct workflows *ws, struct admitted *a,
+                           struct admit_refusal *ret)
 {
     a->workflow = workflows_find(ws, view_of(a->request.workflow), a->request.version);
     if (a->workflow) return true;
     if (a->request.version > 0 && workflows_find(ws, view_of(a->request.workflow), 0))
-        (void)err_set_at(&ret->err, ERR_NOT_FOUND, "/version", "workflow %s has no version %lld", a->request.workflow,
-                         (long long)a->request.version);
+        (void)err_set_at(&ret->err, ERR_NOT_FOUND, "/version", "workflow %s has no version %lld",
+                         a->request.workflow, (long long)a->request.version);
     else
-        (void)err_set_at(&ret->err, ERR_NOT_FOUND, "/workflow", "there is no workflow of this name");
+        (void)err_set_at(&ret->err, ERR_NOT_FOUND, "/workflow",
+                         "there is no workflow of this name");
     return admit_refuse(ret, PROBLEM_UNKNOWN_WORKFLOW);
 }
 
@@ -43,8 +46,8 @@ static bool admit_input(const struct admitted *a, struct admit_refusal *ret)
     return code == ERR_OK ? true : admit_refuse(ret, PROBLEM_INVALID_INPUT);
 }
 
-bool admit_check(const struct workflows *ws, struct view body, int64_t wall_ms, struct admitted *ret,
-                 struct admit_refusal *ret_refusal)
+bool admit_check(const struct workflows *ws, struct view body, int64_t wall_ms,
+                 struct admitted *ret, struct admit_refusal *ret_refusal)
 {
     struct admitted a = {.workflow = NULL};
     enum problem problem = PROBLEM_INVALID_JSON;
@@ -56,7 +59,8 @@ bool admit_check(const struct workflows *ws, struct view body, int64_t wall_ms, 
     return true;
 }
 
-void admit_head(const struct admitted *a, struct view tenant, struct view body, int64_t wall_ms, struct job_head *ret)
+void admit_head(const struct admitted *a, struct view tenant, struct view body, int64_t wall_ms,
+                struct job_head *ret)
 {
     unsigned char hash[SHA256_BYTES];
     *ret = (struct job_head){

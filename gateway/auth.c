@@ -1,8 +1,9 @@
 /* Keys to tenants.
  *
- * What is hard: this is the first code a stranger's bytes meet. It does one thing, hash, before any decision; the map is
- * keyed by the whole hash (never by a prefix), and the hash found is compared again in constant time, so that neither
- * the map's compare nor its layout tells anything about stored hashes that the stranger could use to find a key. */
+ * What is hard: this is the first code a stranger's bytes meet. It does one thing, hash, before any
+ * decision; the map is keyed by the whole hash (never by a prefix), and the hash found is compared
+ * again in constant time, so that neither the map's compare nor its layout tells anything about
+ * stored hashes that the stranger could use to find a key. */
 #include "gateway/auth.h"
 
 #include "common/base/hash.h"

@@ -2,8 +2,9 @@
 #define GATEWAY_AUTH_H
 #include "schemas/config.h"
 
-/* API keys: whose is the one presented? Pure. Only SHA-256 hashes of keys are held; a presented key is hashed before
- * anything is looked up, and the answer takes the same time for every wrong key. */
+/* API keys: whose is the one presented? Pure. Only SHA-256 hashes of keys are held; a presented key
+ * is hashed before anything is looked up, and the answer takes the same time for every wrong key.
+ */
 struct auth;
 
 struct auth_who {
@@ -16,8 +17,9 @@ struct auth_who {
 struct auth *auth_new(const struct config_tenant *tenants, size_t count);
 void auth_free(struct auth *a);
 
-/* Finds the bare key in the values of Authorization ("Bearer KEY", scheme case-insensitive) and x-api-key (used when
- * there is no Authorization); absent fields are VIEW_NONE. False: none, or not of that form. */
+/* Finds the bare key in the values of Authorization ("Bearer KEY", scheme case-insensitive) and
+ * x-api-key (used when there is no Authorization); absent fields are VIEW_NONE. False: none, or not
+ * of that form. */
 bool auth_key_of(struct view authorization, struct view x_api_key, struct view *ret_key);
 bool auth_check(const struct auth *a, struct view key, struct auth_who *ret);
 /* The tenant of a job token; false when it is no longer configured. Its scope is SCOPE_READ. */

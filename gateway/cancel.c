@@ -1,6 +1,7 @@
-/* POST /v1/jobs/{id}/cancel. The truth is a record in the job's home, acknowledged before the answer; the flag in Redis
- * only makes it quick. So a cancel is taken while Redis is away as well: then nobody can say here whether the job is the
- * tenant's or has ended, but the record carries the tenant, and its home decides. */
+/* POST /v1/jobs/{id}/cancel. The truth is a record in the job's home, acknowledged before the
+ * answer; the flag in Redis only makes it quick. So a cancel is taken while Redis is away as well:
+ * then nobody can say here whether the job is the tenant's or has ended, but the record carries the
+ * tenant, and its home decides. */
 #include "gateway/exchange.h"
 
 static void cancel_answer_blind(struct exchange *x)
@@ -8,8 +9,10 @@ static void cancel_answer_blind(struct exchange *x)
     struct buf *out = &x->s->scratch;
     struct answer a = {.status = 202};
     buf_reset(out);
-    buf_printf(out, "{\"id\":\"%s\",\"links\":{\"self\":\"/v1/jobs/%s\",\"events\":\"/v1/jobs/%s/events\"}}", x->job.text,
-               x->job.text, x->job.text);
+    buf_printf(
+        out,
+        "{\"id\":\"%s\",\"links\":{\"self\":\"/v1/jobs/%s\",\"events\":\"/v1/jobs/%s/events\"}}",
+        x->job.text, x->job.text, x->job.text);
     a.body = buf_view(out);
     exchange_answer(x, &a);
 }
@@ -39,7 +42,8 @@ static void cancel_written(void *arg, const struct producer_report *r)
 static void cancel_write(struct exchange *x)
 {
     struct err err;
-    struct state_record record = {.kind = STATE_CANCEL, .item = -1, .value = VIEW_LIT("{\"reason\":\"requested\"}")};
+    struct state_record record = {
+        .kind = STATE_CANCEL, .item = -1, .value = VIEW_LIT("{\"reason\":\"requested\"}")};
     const struct producer_done done = {cancel_written, x};
     record.head.id = x->job;
     record.head.since = -1;

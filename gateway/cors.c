@@ -1,5 +1,6 @@
-/* The allow-list is compared byte for byte: an origin is scheme, host and port in the browser's own spelling, and every
- * looser comparison (prefixes, suffixes, patterns) has let somebody in who should have stayed out. */
+/* The allow-list is compared byte for byte: an origin is scheme, host and port in the browser's own
+ * spelling, and every looser comparison (prefixes, suffixes, patterns) has let somebody in who
+ * should have stayed out. */
 #include "gateway/cors.h"
 
 static bool cors_is_origin(struct view origin)

@@ -2,8 +2,8 @@
 #define GATEWAY_CORS_H
 #include "common/base/view.h"
 
-/* Which pages of other origins may call us from a browser. Pure. No credentials (cookies) are ever involved, so the
- * answer names the asking origin and nothing more. */
+/* Which pages of other origins may call us from a browser. Pure. No credentials (cookies) are ever
+ * involved, so the answer names the asking origin and nothing more. */
 enum { CORS_ORIGIN_MAX = 256 };
 
 struct cors_grant {
@@ -14,11 +14,13 @@ struct cors_grant {
 void cors_decide(char *const *origins, size_t count, struct view origin, struct cors_grant *ret);
 
 #define CORS_METHODS "GET, HEAD, POST, OPTIONS"
-#define CORS_HEADERS                                                                                                   \
-    "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, Prefer, X-Api-Key, X-Request-Id, "     \
+#define CORS_HEADERS                                                                               \
+    "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, Prefer, "         \
+    "X-Api-Key, X-Request-Id, "                                                                    \
     "traceparent, tracestate"
-#define CORS_EXPOSE                                                                                                    \
-    "Location, Retry-After, X-Request-Id, Idempotent-Replayed, Preference-Applied, RateLimit, RateLimit-Policy, ETag, " \
+#define CORS_EXPOSE                                                                                \
+    "Location, Retry-After, X-Request-Id, Idempotent-Replayed, Preference-Applied, RateLimit, "    \
+    "RateLimit-Policy, ETag, "                                                                     \
     "Allow"
 #define CORS_MAX_AGE "7200"
 

@@ -12,11 +12,13 @@ struct entry { /* borrowed from the reply */
 };
 
 /* At most count entries after an id ({0, 0} = from the start), oldest first. */
-void entries_ask(struct redis_port redis, const struct job_id *job, struct event_id after, size_t count,
-                 redis_reply_fn *fn, void *arg);
+void entries_ask(struct redis_port redis, const struct job_id *job, struct event_id after,
+                 size_t count, redis_reply_fn *fn, void *arg);
 /* The newest entry alone. */
-void entries_ask_newest(struct redis_port redis, const struct job_id *job, redis_reply_fn *fn, void *arg);
-/* Element i of such an answer. False: not an entry of ours (skip it: what is missing shows as a gap). */
+void entries_ask_newest(struct redis_port redis, const struct job_id *job, redis_reply_fn *fn,
+                        void *arg);
+/* Element i of such an answer. False: not an entry of ours (skip it: what is missing shows as a
+ * gap). */
 bool entry_read(const struct reply *r, size_t i, struct entry *ret);
 /* True: the answer is a list of entries (perhaps none). */
 bool entries_are(const struct reply *r, const struct err *e);

@@ -1,6 +1,7 @@
-/* GET /v1/jobs/{id}/events: a job's stream as SSE or NDJSON, from a cursor on. What the client may see is decided before
- * the stream begins; everything after that is the tail's. A browser's EventSource gives up for good on any status but 200,
- * so one that asks for an event stream while no more watchers fit is told to come back by a stream of one `retry:`. */
+/* GET /v1/jobs/{id}/events: a job's stream as SSE or NDJSON, from a cursor on. What the client may
+ * see is decided before the stream begins; everything after that is the tail's. A browser's
+ * EventSource gives up for good on any status but 200, so one that asks for an event stream while
+ * no more watchers fit is told to come back by a stream of one `retry:`. */
 #include "gateway/exchange.h"
 
 #define EVENTS_COME_BACK "retry: 5000\n\n"
@@ -22,7 +23,8 @@ static void events_cut(void *arg)
 static void events_no_room(struct exchange *x)
 {
     struct view accept = httpd_header(x->r, "Accept");
-    struct answer a = {.status = 200, .content_type = "text/event-stream; charset=utf-8",
+    struct answer a = {.status = 200,
+                       .content_type = "text/event-stream; charset=utf-8",
                        .body = VIEW_LIT(EVENTS_COME_BACK)};
     if (accept.ptr && view_starts(accept, "text/event-stream") && x->route->id == ROUTE_JOB_EVENTS)
         exchange_answer(x, &a);
@@ -35,7 +37,8 @@ static void events_no_room(struct exchange *x)
 void events_open(struct exchange *x, struct event_id cursor)
 {
     static const struct watch_sink sink = {.wake = events_wake, .cut = events_cut};
-    const struct watch_ask ask = {.job = x->job, .cursor = cursor, .format = x->format, .sink = &sink, .arg = x};
+    const struct watch_ask ask = {
+        .job = x->job, .cursor = cursor, .format = x->format, .sink = &sink, .arg = x};
     x->watcher = tails_watch(x->s->tails, &ask);
     if (x->watcher)
         exchange_stream(x);
@@ -52,8 +55,8 @@ bool events_read_format(struct exchange *x)
         x->format = WATCH_NDJSON;
         return true;
     }
-    const struct problem_body b = {.kind = PROBLEM_INVALID_REQUEST, .param = "format",
-                                   .detail = "format is sse or ndjson"};
+    const struct problem_body b = {
+        .kind = PROBLEM_INVALID_REQUEST, .param = "format", .detail = "format is sse or ndjson"};
     exchange_problem(x, &b, 0);
     return false;
 }
@@ -70,7 +73,8 @@ static void events_found(void *arg, const struct err *e, const struct fn_meta *m
         exchange_unknown(x, m->built);
         return;
     }
-    if (x->cursor.seq > 0 && job_status_is_terminal(m->status) && x->cursor.seq == (uint64_t)m->seq) {
+    if (x->cursor.seq > 0 && job_status_is_terminal(m->status) &&
+        x->cursor.seq == (uint64_t)m->seq) {
         const struct answer a = {.status = 204}; /* it has everything: EventSource stops asking */
         exchange_answer(x, &a);
         return;

@@ -1,9 +1,10 @@
 /* The life of a request between its arrival and its one answer.
  *
- * What is hard: the client may leave at any moment, while up to four other parts still mean to call back. Those that can
- * be told to forget the exchange are told; Redis' answers cannot be, so an exchange counts them (hold, held) and its
- * memory stays until the last has come. After an answer was given httpd is told to forget us and the exchange is gone:
- * nothing here outlives its answer except a stream. */
+ * What is hard: the client may leave at any moment, while up to four other parts still mean to call
+ * back. Those that can be told to forget the exchange are told; Redis' answers cannot be, so an
+ * exchange counts them (hold, held) and its memory stays until the last has come. After an answer
+ * was given httpd is told to forget us and the exchange is gone: nothing here outlives its answer
+ * except a stream. */
 #include "gateway/exchange.h"
 
 #include "common/base/json.h"
@@ -11,7 +12,7 @@
 
 enum { EXCHANGE_SLOW_MS = 2000 };
 
-/* --- end ----------------------------------------------------------------------------------------------------------- */
+/* --- end --- */
 
 static void exchange_drop_waits(struct exchange *x)
 {
@@ -69,7 +70,8 @@ bool exchange_held(struct exchange *x)
 bool exchange_flag(const struct exchange *x, const char *name)
 {
     char text[8];
-    return httpd_query(x->r, name, text, sizeof text) && (strcmp(text, "true") == 0 || strcmp(text, "1") == 0);
+    return httpd_query(x->r, name, text, sizeof text) &&
+           (strcmp(text, "true") == 0 || strcmp(text, "1") == 0);
 }
 
 bool exchange_has_query(const struct exchange *x, const char *name)
@@ -86,7 +88,7 @@ bool exchange_may_see(const struct exchange *x, const struct fn_meta *m)
     return m->found && !m->reserved && view_eq_str(m->tenant, x->who.tenant);
 }
 
-/* --- telling ------------------------------------------------------------------------------------------------------- */
+/* --- telling --- */
 
 static struct route_stats *exchange_stats(const struct exchange *x)
 {
@@ -107,7 +109,8 @@ static struct metric_series *exchange_code_series(const struct exchange *x, int 
     if (!st->codes[i].series) {
         char text[12];
         snprintf(text, sizeof text, "%d", code);
-        const char *const values[] = {exchange_route_name(x), x->route ? x->route->method : "other", text};
+        const char *const values[] = {exchange_route_name(x), x->route ? x->route->method : "other",
+                                      text};
         st->codes[i].code = code;
         st->codes[i].series = metric_series(x->s->requests, values);
     }
@@ -129,12 +132,13 @@ static void exchange_tell(const struct exchange *x, int status)
     bool is_slow = ms >= EXCHANGE_SLOW_MS && x->wait_s < 0;
     if (status < 500 && !is_slow) return;
     log_event(s->log, status >= 500 && status != 503 ? LOG_ERROR : LOG_WARN,
-              x->job.text[0] ? view_of(x->job.text) : VIEW_NONE, is_slow ? "slow_request" : "request_failed",
-              LOG_S("tenant", x->who.tenant), LOG_S("route", exchange_route_name(x)), LOG_N("status", status),
-              LOG_N("ms", ms), LOG_S("request_id", x->request_id));
+              x->job.text[0] ? view_of(x->job.text) : VIEW_NONE,
+              is_slow ? "slow_request" : "request_failed", LOG_S("tenant", x->who.tenant),
+              LOG_S("route", exchange_route_name(x)), LOG_N("status", status), LOG_N("ms", ms),
+              LOG_S("request_id", x->request_id));
 }
 
-/* --- answers -------------------------------------------------------------------------------------------------------- */
+/* --- answers --- */
 
 static void exchange_put(struct httpd_answer *a, const char *name, const char *value)
 {
@@ -162,7 +166,8 @@ void exchange_answer(struct exchange *x, const struct answer *a)
     out.body = a->body;
     out.close = x->s->is_stopping;
     exchange_put_common(x, &out);
-    for (size_t i = 0; i < a->header_count; i++) exchange_put(&out, a->headers[i].name, a->headers[i].value);
+    for (size_t i = 0; i < a->header_count; i++)
+        exchange_put(&out, a->headers[i].name, a->headers[i].value);
     exchange_tell(x, a->status);
     httpd_on_gone(r, NULL, NULL);
     httpd_reply(r, &out);
@@ -174,7 +179,8 @@ void exchange_problem(struct exchange *x, const struct problem_body *b, int64_t 
     char seconds[24], path[256];
     struct problem_body body = *b;
     struct buf *out = &x->s->scratch;
-    struct answer a = {.status = problem_status(b->kind), .content_type = "application/problem+json"};
+    struct answer a = {.status = problem_status(b->kind),
+                       .content_type = "application/problem+json"};
     if (view_copy(httpd_path(x->r), path, sizeof path)) body.instance = path;
     if (retry_after_s > 0) {
         snprintf(seconds, sizeof seconds, "%lld", (long long)retry_after_s);
@@ -202,7 +208,7 @@ void exchange_unknown(struct exchange *x, bool built)
         exchange_refuse(x, PROBLEM_UNAVAILABLE, "the view of this job's home is being rebuilt");
 }
 
-/* --- streams --------------------------------------------------------------------------------------------------------- */
+/* --- streams --- */
 
 static ssize_t exchange_pull(void *arg, char *dst, size_t size)
 {
@@ -224,7 +230,7 @@ void exchange_stream(struct exchange *x)
     httpd_stream(x->r, &head, exchange_pull, x);
 }
 
-/* --- arrival ----------------------------------------------------------------------------------------------------------- */
+/* --- arrival --- */
 
 struct exchange *exchange_new(struct service *s, struct httpd_request *r)
 {
@@ -238,7 +244,8 @@ struct exchange *exchange_new(struct service *s, struct httpd_request *r)
     struct view origin = httpd_header(r, "Origin");
     if (origin.ptr && s->config->gateway.cors_origin_count > 0) {
         struct cors_grant grant;
-        cors_decide(s->config->gateway.cors_origins, s->config->gateway.cors_origin_count, origin, &grant);
+        cors_decide(s->config->gateway.cors_origins, s->config->gateway.cors_origin_count, origin,
+                    &grant);
         if (grant.origin[0]) x->origin = view_dup(view_of(grant.origin));
     }
     list_push(&s->exchanges, &x->link);

@@ -1,5 +1,6 @@
-/* Small strict readers of request fields. The rule of this file: what steers the outcome of a call (an idempotency key, a
- * cursor) is refused when it is malformed; what is a wish (a preference, a trace) is dropped when it is malformed. */
+/* Small strict readers of request fields. The rule of this file: what steers the outcome of a call
+ * (an idempotency key, a cursor) is refused when it is malformed; what is a wish (a preference, a
+ * trace) is dropped when it is malformed. */
 #include "gateway/fields.h"
 
 static bool fields_is_visible(char c)
@@ -39,7 +40,8 @@ enum field_verdict fields_idempotency_key(struct view field, char ret[IDEMPOTENC
         verdict = fields_quoted(view_make(field.ptr + 1, field.len - 2), ret, &used);
     } else {
         for (size_t i = 0; i < field.len && verdict == FIELD_GOOD; i++) {
-            bool is_tame = fields_is_visible(field.ptr[i]) && field.ptr[i] != '"' && field.ptr[i] != ',';
+            bool is_tame =
+                fields_is_visible(field.ptr[i]) && field.ptr[i] != '"' && field.ptr[i] != ',';
             verdict = is_tame ? fields_put(ret, &used, field.ptr[i]) : FIELD_BAD;
         }
     }
@@ -53,7 +55,8 @@ static bool fields_wait_of(struct view preference, int64_t *ret_s)
     struct view name, value, parameters;
     uint64_t n;
     if (view_cut(preference, ';', &name, &parameters)) preference = name;
-    if (!view_cut(preference, '=', &name, &value) || !view_ieq_str(view_trim(name), "wait")) return false;
+    if (!view_cut(preference, '=', &name, &value) || !view_ieq_str(view_trim(name), "wait"))
+        return false;
     value = view_trim(value);
     if (value.len >= 2 && value.ptr[0] == '"' && value.ptr[value.len - 1] == '"')
         value = view_make(value.ptr + 1, value.len - 2);

@@ -1,9 +1,10 @@
 /* Reading a job whole.
  *
- * What is hard: the parts change while they are read. Meta comes first, so that what the stream adds can only be newer;
- * the fold goes on until a page is not full, which is the end at some moment after the question. A stream that is not
- * there is either past its retention (meta then keeps the finished view, asked for a second time because it may be large
- * and is rarely wanted) or not there yet. A long history is folded in pages, a page a turn, and only a few folds run at
+ * What is hard: the parts change while they are read. Meta comes first, so that what the stream
+ * adds can only be newer; the fold goes on until a page is not full, which is the end at some
+ * moment after the question. A stream that is not there is either past its retention (meta then
+ * keeps the finished view, asked for a second time because it may be large and is rarely wanted) or
+ * not there yet. A long history is folded in pages, a page a turn, and only a few folds run at
  * once: the views they build are the one thing here that may grow to megabytes.
  *
  *   WAITING -> META -> PAGES ... -> done
@@ -92,7 +93,7 @@ static void fold_fail(struct fold *f, enum err_code code, const char *text)
     fold_done(f, &err);
 }
 
-/* --- the stream -------------------------------------------------------------------------------------------------- */
+/* --- the stream --- */
 
 static void fold_page(void *arg, const struct reply *r, const struct err *e);
 static void fold_kept_view(void *arg, const struct err *e, const struct fn_meta *m);
@@ -150,19 +151,21 @@ static void fold_page(void *arg, const struct reply *r, const struct err *e)
         fold_done(f, NULL);
 }
 
-/* --- meta -------------------------------------------------------------------------------------------------------- */
+/* --- meta --- */
 
 static bool fold_seed(struct fold *f, const struct fn_meta *m)
 {
     char name[WORKFLOW_NAME_MAX] = "", retry_of[JOB_ID_LEN + 1] = "";
     struct view head, version;
-    struct jobview_seed seed = {.id = f->job, .created_ms = m->created_ms, .metadata = m->metadata, .workflow = name};
+    struct jobview_seed seed = {
+        .id = f->job, .created_ms = m->created_ms, .metadata = m->metadata, .workflow = name};
     if (view_cut(m->workflow, '@', &head, &version)) {
         if (!view_copy(head, name, sizeof name)) name[0] = '\0';
         if (!view_i64(version, &seed.version)) seed.version = 0;
     }
     if (!job_class_parse(m->cls, &seed.cls)) seed.cls = CLASS_INTERACTIVE;
-    if (m->retry_of.len && view_copy(m->retry_of, retry_of, sizeof retry_of)) seed.retry_of = retry_of;
+    if (m->retry_of.len && view_copy(m->retry_of, retry_of, sizeof retry_of))
+        seed.retry_of = retry_of;
     if (!id_parse(m->retried_as, &f->retried_as)) f->retried_as.text[0] = '\0';
     f->view = jobview_new(&seed);
     return f->view != NULL;
@@ -198,7 +201,8 @@ static void fold_kept_view(void *arg, const struct err *e, const struct fn_meta 
         return;
     }
     f->result.found = m->found;
-    if (m->found && job_status_is_terminal(m->status) && jobview_read(m->view, &kept, NULL) == ERR_OK) {
+    if (m->found && job_status_is_terminal(m->status) &&
+        jobview_read(m->view, &kept, NULL) == ERR_OK) {
         jobview_free(f->view);
         f->view = kept;
         f->result.has_end = true;
@@ -214,7 +218,7 @@ static void fold_kept_view(void *arg, const struct err *e, const struct fn_meta 
     fold_done(f, NULL);
 }
 
-/* --- beginning ---------------------------------------------------------------------------------------------------- */
+/* --- beginning --- */
 
 struct fold *fold_start(struct folds *fs, const struct fold_ask *ask, fold_fn *fn, void *arg)
 {

@@ -1,12 +1,12 @@
-/* Events as bytes for clients. A live event is encoded once a format and shared by all watchers of its job; each frame
- * counts the watchers that stand at it, and the list is freed from its head as far as nobody stands there. What is not
- * wanted by any live watcher is never encoded. */
+/* Events as bytes for clients. A live event is encoded once a format and shared by all watchers of
+ * its job; each frame counts the watchers that stand at it, and the list is freed from its head as
+ * far as nobody stands there. What is not wanted by any live watcher is never encoded. */
 #include "gateway/tail_priv.h"
 
 #include <assert.h>
 
-bool frame_put_event(struct buf *out, enum watch_format format, const struct event_id *id, enum event_type type,
-                     struct view data)
+bool frame_put_event(struct buf *out, enum watch_format format, const struct event_id *id,
+                     enum event_type type, struct view data)
 {
     char text[EVENT_ID_TEXT];
     struct view shown = VIEW_NONE;
@@ -23,7 +23,8 @@ bool frame_put(struct buf *out, enum watch_format format, const struct entry *e)
     char text[EVENT_ID_TEXT];
     event_id_format(e->id, text);
     struct view id = view_make(text, EVENT_ID_TEXT - 1);
-    return format == WATCH_NDJSON ? event_put_ndjson(out, id, e->data) : event_put_sse(out, id, e->name, e->data);
+    return format == WATCH_NDJSON ? event_put_ndjson(out, id, e->data)
+                                  : event_put_sse(out, id, e->name, e->data);
 }
 
 struct frame *frame_new(struct tails *t, const struct entry *e, const bool wanted[2])

@@ -1,5 +1,6 @@
-/* The front door: every request passes here, in this order: route, key or token, scope, id, and only then its endpoint.
- * Preflights are answered before any key is asked for, as browsers send none. */
+/* The front door: every request passes here, in this order: route, key or token, scope, id, and
+ * only then its endpoint. Preflights are answered before any key is asked for, as browsers send
+ * none. */
 #include "gateway/exchange.h"
 
 #include <assert.h>
@@ -7,16 +8,11 @@
 typedef void front_handler_fn(struct exchange *x);
 
 static front_handler_fn *const front_handlers[ROUTE_COUNT] = {
-    [ROUTE_ROOT] = page_root,
-    [ROUTE_OPENAPI] = page_openapi,
-    [ROUTE_JOBS_SUBMIT] = jobs_submit,
-    [ROUTE_JOBS_LIST] = list_jobs,
-    [ROUTE_JOB_GET] = get_job,
-    [ROUTE_JOB_EVENTS] = events_job,
-    [ROUTE_JOB_CANCEL] = cancel_job,
-    [ROUTE_JOB_RETRY] = retry_job,
-    [ROUTE_JOB_TOKEN] = grant_token,
-    [ROUTE_WORKFLOWS_LIST] = page_workflows,
+    [ROUTE_ROOT] = page_root,          [ROUTE_OPENAPI] = page_openapi,
+    [ROUTE_JOBS_SUBMIT] = jobs_submit, [ROUTE_JOBS_LIST] = list_jobs,
+    [ROUTE_JOB_GET] = get_job,         [ROUTE_JOB_EVENTS] = events_job,
+    [ROUTE_JOB_CANCEL] = cancel_job,   [ROUTE_JOB_RETRY] = retry_job,
+    [ROUTE_JOB_TOKEN] = grant_token,   [ROUTE_WORKFLOWS_LIST] = page_workflows,
 };
 
 static void front_preflight(struct exchange *x, const char *allow)
@@ -24,9 +20,12 @@ static void front_preflight(struct exchange *x, const char *allow)
     struct answer a = {.status = 204};
     a.headers[a.header_count++] = (struct httpd_header_out){"Allow", allow};
     if (x->origin) {
-        a.headers[a.header_count++] = (struct httpd_header_out){"Access-Control-Allow-Methods", CORS_METHODS};
-        a.headers[a.header_count++] = (struct httpd_header_out){"Access-Control-Allow-Headers", CORS_HEADERS};
-        a.headers[a.header_count++] = (struct httpd_header_out){"Access-Control-Max-Age", CORS_MAX_AGE};
+        a.headers[a.header_count++] =
+            (struct httpd_header_out){"Access-Control-Allow-Methods", CORS_METHODS};
+        a.headers[a.header_count++] =
+            (struct httpd_header_out){"Access-Control-Allow-Headers", CORS_HEADERS};
+        a.headers[a.header_count++] =
+            (struct httpd_header_out){"Access-Control-Max-Age", CORS_MAX_AGE};
     }
     exchange_answer(x, &a);
 }
@@ -41,7 +40,8 @@ static void front_no_method(struct exchange *x, const char *allow)
     exchange_answer(x, &a);
 }
 
-/* A job token in the query: as good as a key for reading this one job. True: decided (maybe answered). */
+/* A job token in the query: as good as a key for reading this one job. True: decided (maybe
+ * answered). */
 static bool front_token(struct exchange *x, struct view param, bool *ret_is_let_in)
 {
     char text[TOKEN_TEXT_MAX + 1];
@@ -49,24 +49,28 @@ static bool front_token(struct exchange *x, struct view param, bool *ret_is_let_
     *ret_is_let_in = false;
     if (!x->route->takes_token || httpd_header(x->r, "Authorization").ptr) return false;
     if (!httpd_query(x->r, "token", text, sizeof text)) return false;
-    enum token_verdict verdict = token_check(&x->s->token_key, view_of(text), x->s->clock->wall_ms, &claim);
+    enum token_verdict verdict =
+        token_check(&x->s->token_key, view_of(text), x->s->clock->wall_ms, &claim);
     bool is_ours = verdict == TOKEN_GOOD && view_eq_str(param, claim.job.text) &&
                    auth_tenant(x->s->auth, view_of(claim.tenant), &x->who);
     if (is_ours)
         *ret_is_let_in = true;
     else
         exchange_refuse(x, PROBLEM_UNAUTHORIZED,
-                        verdict == TOKEN_EXPIRED ? "the token has expired" : "the token is not one for this job");
+                        verdict == TOKEN_EXPIRED ? "the token has expired"
+                                                 : "the token is not one for this job");
     return true;
 }
 
 static bool front_key(struct exchange *x)
 {
     struct view key;
-    bool has_key = auth_key_of(httpd_header(x->r, "Authorization"), httpd_header(x->r, "X-Api-Key"), &key);
+    bool has_key =
+        auth_key_of(httpd_header(x->r, "Authorization"), httpd_header(x->r, "X-Api-Key"), &key);
     if (!has_key || !auth_check(x->s->auth, key, &x->who)) {
-        exchange_refuse(x, PROBLEM_UNAUTHORIZED,
-                        has_key ? NULL : "send the key as `Authorization: Bearer KEY` or `x-api-key: KEY`");
+        exchange_refuse(
+            x, PROBLEM_UNAUTHORIZED,
+            has_key ? NULL : "send the key as `Authorization: Bearer KEY` or `x-api-key: KEY`");
         return false;
     }
     if ((x->who.scopes & x->route->scope) == x->route->scope) return true;
@@ -128,7 +132,8 @@ void exchange_on_request(void *service, struct httpd_request *r)
         front_dispatch(x, &m);
 }
 
-void exchange_on_refuse(void *service, int status, const char *reason, struct buf *body, const char **content_type)
+void exchange_on_refuse(void *service, int status, const char *reason, struct buf *body,
+                        const char **content_type)
 {
     struct service *s = service;
     struct problem_body b = {.kind = PROBLEM_INVALID_REQUEST, .detail = reason};

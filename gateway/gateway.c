@@ -1,14 +1,15 @@
 /* Building, running and stopping a gateway.
  *
  * What is hard:
- * - Any order of starting. Kafka or Redis may be away for hours: the process is up, says on /readyz what it waits for,
- *   answers 503, and goes on trying. Only what no waiting can mend (configuration, topics of another shape, an address in
- *   use) ends it.
- * - Ending without a lie. On SIGTERM the listener closes, streams end between two events with a `retry:`, submissions that
- *   Kafka has not yet acknowledged are waited for, and only then the producer is flushed and the rest is torn down in the
- *   reverse of its order of building.
- * - Callbacks into freed parts. fn is freed first (its calls in flight are dropped), then the connections (they answer
- *   everybody that is still waiting), and only then the parts that those answers go to. */
+ * - Any order of starting. Kafka or Redis may be away for hours: the process is up, says on /readyz
+ * what it waits for, answers 503, and goes on trying. Only what no waiting can mend (configuration,
+ * topics of another shape, an address in use) ends it.
+ * - Ending without a lie. On SIGTERM the listener closes, streams end between two events with a
+ * `retry:`, submissions that Kafka has not yet acknowledged are waited for, and only then the
+ * producer is flushed and the rest is torn down in the reverse of its order of building.
+ * - Callbacks into freed parts. fn is freed first (its calls in flight are dropped), then the
+ * connections (they answer everybody that is still waiting), and only then the parts that those
+ * answers go to. */
 #include "gateway/gateway_priv.h"
 
 #include <assert.h>
@@ -34,7 +35,7 @@ enum {
     GATEWAY_IDLE_TIMEOUT_MS = 75000
 };
 
-/* --- readiness ------------------------------------------------------------------------------------------------------- */
+/* --- readiness --- */
 
 static bool gateway_is_ready(void *arg, struct buf *reason)
 {
@@ -49,13 +50,15 @@ static bool gateway_is_ready(void *arg, struct buf *reason)
     else if (!g->was_redis_up)
         buf_put_str(reason, "waiting for Redis");
     else {
-        if (!is_redis_up) buf_put_str(reason, "Redis is away: jobs without a key are accepted, nothing can be read");
+        if (!is_redis_up)
+            buf_put_str(reason,
+                        "Redis is away: jobs without a key are accepted, nothing can be read");
         return true;
     }
     return false;
 }
 
-/* --- Redis -------------------------------------------------------------------------------------------------------------- */
+/* --- Redis --- */
 
 static void gateway_on_boot(void *arg, const struct err *e, struct view verdict)
 {
@@ -97,7 +100,7 @@ static enum err_code gateway_open_redis(struct gateway *g, struct err *err)
     return g->s.fn ? ERR_OK : err_set(err, ERR_NOMEM, "out of memory");
 }
 
-/* --- Kafka -------------------------------------------------------------------------------------------------------------- */
+/* --- Kafka --- */
 
 static void gateway_on_installed(void *arg, const struct err *e)
 {
@@ -114,8 +117,13 @@ static void gateway_on_installed(void *arg, const struct err *e)
 
 static enum err_code gateway_look_for_kafka(struct gateway *g, struct err *err)
 {
-    const struct install_options o = {.loop = g->loop, .log = g->log, .config = g->config, .topics = &g->s.topics,
-                                      .warm = g->kafka, .done = gateway_on_installed, .arg = g};
+    const struct install_options o = {.loop = g->loop,
+                                      .log = g->log,
+                                      .config = g->config,
+                                      .topics = &g->s.topics,
+                                      .warm = g->kafka,
+                                      .done = gateway_on_installed,
+                                      .arg = g};
     install_free(g->install);
     g->install = install_new(&o, err);
     return g->install ? ERR_OK : err->code;
@@ -143,25 +151,39 @@ static enum err_code gateway_open_kafka(struct gateway *g, struct err *err)
     return g->s.producer ? ERR_OK : err_set(err, ERR_NOMEM, "out of memory");
 }
 
-/* --- the parts between ----------------------------------------------------------------------------------------------------- */
+/* --- the parts between --- */
 
 static bool gateway_make_parts(struct gateway *g)
 {
     struct service *s = &g->s;
     const struct config *c = g->config;
-    const struct folds_options fo = {.fn = s->fn, .reads = s->reads, .boot = s->boot, .active_max = GATEWAY_FOLDS_MAX,
+    const struct folds_options fo = {.fn = s->fn,
+                                     .reads = s->reads,
+                                     .boot = s->boot,
+                                     .active_max = GATEWAY_FOLDS_MAX,
                                      .waiting_max = GATEWAY_FOLDS_WAITING_MAX};
     s->quota = quota_new(s->reads, s->clock);
     s->folds = folds_new(&fo);
     if (!s->quota || !s->folds) return false;
-    const struct submit_options so = {.producer = s->producer, .topics = &s->topics, .fn = s->fn, .quota = s->quota,
-                                      .clock = s->clock, .timers = s->timers, .rng = s->rng, .space = s->space,
-                                      .results_ms = c->retention.results_ms, .value_max = JOB_BYTES_MAX,
+    const struct submit_options so = {.producer = s->producer,
+                                      .topics = &s->topics,
+                                      .fn = s->fn,
+                                      .quota = s->quota,
+                                      .clock = s->clock,
+                                      .timers = s->timers,
+                                      .rng = s->rng,
+                                      .space = s->space,
+                                      .results_ms = c->retention.results_ms,
+                                      .value_max = JOB_BYTES_MAX,
                                       .under_way_max = GATEWAY_UNDER_WAY_MAX};
     s->submit = submit_new(&so, s->workflows);
-    const struct tails_options to = {.reads = s->reads, .doorbells = redis_conn_sub_port(g->doorbells),
-                                     .folds = s->folds, .clock = s->clock, .timers = s->timers,
-                                     .heartbeat_ms = c->gateway.heartbeat_ms, .retry_ms = c->gateway.retry_ms,
+    const struct tails_options to = {.reads = s->reads,
+                                     .doorbells = redis_conn_sub_port(g->doorbells),
+                                     .folds = s->folds,
+                                     .clock = s->clock,
+                                     .timers = s->timers,
+                                     .heartbeat_ms = c->gateway.heartbeat_ms,
+                                     .retry_ms = c->gateway.retry_ms,
                                      .watcher_bytes_max = (size_t)c->gateway.watcher_bytes_max,
                                      .watchers_max = (size_t)c->gateway.connections_max,
                                      .history_bytes_max = GATEWAY_HISTORY_MAX};
@@ -184,19 +206,23 @@ static enum err_code gateway_listen(struct gateway *g, struct err *err)
                                      .on_request = exchange_on_request,
                                      .on_refuse = exchange_on_refuse,
                                      .arg = &g->s};
-    const struct life_options lo = {.admin_listen = c->gateway.admin, .metrics = g->metrics,
-                                    .is_ready = gateway_is_ready, .before_metrics = gateway_before_metrics, .arg = g};
+    const struct life_options lo = {.admin_listen = c->gateway.admin,
+                                    .metrics = g->metrics,
+                                    .is_ready = gateway_is_ready,
+                                    .before_metrics = gateway_before_metrics,
+                                    .arg = g};
     g->life = life_new(g->loop, g->log, &lo, err);
     if (!g->life) return err->code;
     g->httpd = httpd_new(g->loop, g->log, &ho, err);
     if (!g->httpd) return err->code;
     log_event(g->log, LOG_INFO, VIEW_NONE, "listening", LOG_N("port", httpd_port(g->httpd)),
-              LOG_N("admin_port", life_port(g->life)), LOG_N("workflows", workflows_count(g->s.workflows)),
+              LOG_N("admin_port", life_port(g->life)),
+              LOG_N("workflows", workflows_count(g->s.workflows)),
               LOG_N("tenants", c->tenant_count), LOG_S("version", GATEWAY_VERSION));
     return ERR_OK;
 }
 
-/* --- time, and the end ------------------------------------------------------------------------------------------------------- */
+/* --- time, and the end --- */
 
 static void gateway_tick_at(struct gateway *g, int64_t in_ms);
 
@@ -260,7 +286,7 @@ static void gateway_on_stop(void *arg, int signum)
     gateway_tick_at(g, GATEWAY_STOP_TICK_MS);
 }
 
-/* --- one life ------------------------------------------------------------------------------------------------------------------ */
+/* --- one life --- */
 
 static enum err_code gateway_build(struct gateway *g, struct err *err)
 {
@@ -279,7 +305,8 @@ static enum err_code gateway_build(struct gateway *g, struct err *err)
     s->timers = loop_timers(g->loop);
     s->rng = loop_rng(g->loop);
     s->space = (struct id_space){(uint32_t)c->kafka.partitions, (uint32_t)c->kafka.lanes};
-    if (!topics_init(&s->topics, c->kafka.topic_prefix)) return err_set(err, ERR_INVALID, "kafka.topic_prefix");
+    if (!topics_init(&s->topics, c->kafka.topic_prefix))
+        return err_set(err, ERR_INVALID, "kafka.topic_prefix");
     enum err_code code = gateway_load(g, err);
     if (code == ERR_OK && !gateway_gauges(g)) code = err_set(err, ERR_NOMEM, "out of memory");
     if (code == ERR_OK) code = gateway_open_redis(g, err);

@@ -5,8 +5,9 @@
 
 #define GATEWAY_VERSION "0.1.0"
 
-/* One gateway process: wiring of the rooms' parts to real servers. Starts with Kafka or Redis away and waits for them,
- * saying so; ends on SIGTERM or SIGINT; SIGHUP reads tenants, models, workflows and the token key again. */
+/* One gateway process: wiring of the rooms' parts to real servers. Starts with Kafka or Redis away
+ * and waits for them, saying so; ends on SIGTERM or SIGINT; SIGHUP reads tenants, models, workflows
+ * and the token key again. */
 struct gateway_options {
     const char *config_path; /* for reloads; may be NULL */
     char *const *env;
@@ -14,11 +15,14 @@ struct gateway_options {
     size_t flag_count;
 };
 
-/* Runs until it is told to stop. config is taken. Fails before it serves anything: ERR_INVALID (configuration,
- * workflows), ERR_CONFLICT (topics of another shape), ERR_UNAVAILABLE (address in use) ... */
-MUST_CHECK enum err_code gateway_run(struct config *config, const struct gateway_options *o, struct err *err);
+/* Runs until it is told to stop. config is taken. Fails before it serves anything: ERR_INVALID
+ * (configuration, workflows), ERR_CONFLICT (topics of another shape), ERR_UNAVAILABLE (address in
+ * use) ... */
+MUST_CHECK enum err_code gateway_run(struct config *config, const struct gateway_options *o,
+                                     struct err *err);
 
-/* --check beyond the configuration itself: tenants, token key, workflows. Writes to stdout and stderr; 0 = all is well. */
+/* --check beyond the configuration itself: tenants, token key, workflows. Writes to stdout and
+ * stderr; 0 = all is well. */
 int gateway_check(const struct config *config);
 
 #endif

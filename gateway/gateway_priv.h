@@ -7,7 +7,8 @@
 #include "gateway/gateway.h"
 #include "producer/install.h"
 
-/* Shared by gateway.c (building, running, stopping), reload.c (what files say) and gauges.c (what /metrics says). */
+/* Shared by gateway.c (building, running, stopping), reload.c (what files say) and gauges.c (what
+ * /metrics says). */
 struct gateway {
     struct service s;
     struct gateway_options o;
@@ -22,13 +23,13 @@ struct gateway {
     struct kafka_setting *kafka_settings;
     struct install *install;
     struct redis_conn *commands, *reads, *doorbells;
-    struct timer tick;     /* looks after Kafka; while stopping: whether all are gone */
-    int64_t stop_ms;       /* when the stop's patience ends */
+    struct timer tick; /* looks after Kafka; while stopping: whether all are gone */
+    int64_t stop_ms;   /* when the stop's patience ends */
     bool was_redis_up, is_closing_kafka;
-    struct err failure;    /* why it ends, when it fails */
+    struct err failure; /* why it ends, when it fails */
     struct {
-        struct metric_series *connections, *tails, *sent, *resumes, *resets, *cuts, *outstanding, *under_way, *redis_up,
-            *kafka_up, *produce_failed, *produce_refused;
+        struct metric_series *connections, *tails, *sent, *resumes, *resets, *cuts, *outstanding,
+            *under_way, *redis_up, *kafka_up, *produce_failed, *produce_refused;
     } gauges;
 };
 

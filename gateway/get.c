@@ -1,11 +1,13 @@
-/* GET /v1/jobs/{id}, and every other answer that shows the whole job: the stream folded, or past its retention the view
- * that meta keeps. */
+/* GET /v1/jobs/{id}, and every other answer that shows the whole job: the stream folded, or past
+ * its retention the view that meta keeps. */
 #include "gateway/exchange.h"
 
 static void get_put_headers(struct exchange *x, struct answer *a, char wait[32])
 {
-    if (x->location[0]) a->headers[a->header_count++] = (struct httpd_header_out){"Location", x->location};
-    if (x->is_replay) a->headers[a->header_count++] = (struct httpd_header_out){"Idempotent-Replayed", "true"};
+    if (x->location[0])
+        a->headers[a->header_count++] = (struct httpd_header_out){"Location", x->location};
+    if (x->is_replay)
+        a->headers[a->header_count++] = (struct httpd_header_out){"Idempotent-Replayed", "true"};
     if (x->wait_s >= 0) {
         snprintf(wait, 32, "wait=%lld", (long long)x->wait_s);
         a->headers[a->header_count++] = (struct httpd_header_out){"Preference-Applied", wait};

@@ -1,4 +1,5 @@
-/* POST /v1/jobs/{id}/token: a short-lived pass to read this one job, for clients that cannot send headers. */
+/* POST /v1/jobs/{id}/token: a short-lived pass to read this one job, for clients that cannot send
+ * headers. */
 #include "gateway/exchange.h"
 
 #include "common/base/json.h"

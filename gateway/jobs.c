@@ -1,21 +1,23 @@
-/* POST /v1/jobs: the HTTP side of a submission. Three ways to be answered, all of them after Kafka's acknowledgement and
- * all fed by the job's stream: at once (202), with the end (Prefer: wait, 200 or at the limit 202), or with the events
- * themselves (?stream=true). */
+/* POST /v1/jobs: the HTTP side of a submission. Three ways to be answered, all of them after
+ * Kafka's acknowledgement and all fed by the job's stream: at once (202), with the end (Prefer:
+ * wait, 200 or at the limit 202), or with the events themselves (?stream=true). */
 #include "gateway/exchange.h"
 
 #include "common/base/json.h"
 #include <assert.h>
 
-/* --- the 202 ------------------------------------------------------------------------------------------------------- */
+/* --- the 202 --- */
 
-static void jobs_put_link(struct buf *out, const char *before, const struct job_id *id, const char *after)
+static void jobs_put_link(struct buf *out, const char *before, const struct job_id *id,
+                          const char *after)
 {
     buf_put_str(out, before);
     buf_put(out, id->text, JOB_ID_LEN);
     buf_put_str(out, after);
 }
 
-static void jobs_keep_accepted(struct exchange *x, const struct job_head *head, enum job_status status)
+static void jobs_keep_accepted(struct exchange *x, const struct job_head *head,
+                               enum job_status status)
 {
     char when[CLOCK_TEXT];
     struct buf *out = &x->s->scratch;
@@ -39,7 +41,8 @@ void jobs_answer_accepted(struct exchange *x)
     char wait[32];
     struct answer a = {.status = 202, .body = view_of(x->accepted)};
     a.headers[a.header_count++] = (struct httpd_header_out){"Location", x->location};
-    if (x->is_replay) a.headers[a.header_count++] = (struct httpd_header_out){"Idempotent-Replayed", "true"};
+    if (x->is_replay)
+        a.headers[a.header_count++] = (struct httpd_header_out){"Idempotent-Replayed", "true"};
     if (x->wait_s >= 0) {
         snprintf(wait, sizeof wait, "wait=%lld", (long long)x->wait_s);
         a.headers[a.header_count++] = (struct httpd_header_out){"Preference-Applied", wait};
@@ -47,7 +50,7 @@ void jobs_answer_accepted(struct exchange *x)
     exchange_answer(x, &a);
 }
 
-/* --- Prefer: wait ---------------------------------------------------------------------------------------------------- */
+/* --- Prefer: wait --- */
 
 static void jobs_stop_waiting(struct exchange *x)
 {
@@ -76,20 +79,24 @@ static void jobs_wait_nothing(void *arg)
 
 static void jobs_wait(struct exchange *x)
 {
-    static const struct watch_sink sink = {.wake = jobs_wait_nothing, .cut = jobs_wait_cut, .ended = jobs_wait_ended};
+    static const struct watch_sink sink = {
+        .wake = jobs_wait_nothing, .cut = jobs_wait_cut, .ended = jobs_wait_ended};
     const struct watch_ask ask = {.job = x->job, .format = WATCH_END, .sink = &sink, .arg = x};
-    bool is_set = timerq_set(x->s->timers, &x->timer, x->s->clock->mono_ms + x->wait_s * 1000, jobs_wait_cut, x);
+    bool is_set = timerq_set(x->s->timers, &x->timer, x->s->clock->mono_ms + x->wait_s * 1000,
+                             jobs_wait_cut, x);
     x->watcher = is_set ? tails_watch(x->s->tails, &ask) : NULL;
     if (x->watcher) return;
     timerq_cancel(x->s->timers, &x->timer);
     jobs_answer_accepted(x);
 }
 
-/* --- answers of submit -------------------------------------------------------------------------------------------------- */
+/* --- answers of submit --- */
 
 static void jobs_refused(struct exchange *x, const struct submit_answer *a)
 {
-    const struct problem_body b = {.kind = a->problem, .detail = a->detail, .pointer = a->pointer,
+    const struct problem_body b = {.kind = a->problem,
+                                   .detail = a->detail,
+                                   .pointer = a->pointer,
                                    .job_id = a->head ? a->head->id.text : NULL};
     exchange_problem(x, &b, a->retry_after_s);
 }
@@ -115,7 +122,7 @@ void jobs_answered(void *exchange, const struct submit_answer *a)
         jobs_answer_accepted(x);
 }
 
-/* --- the request --------------------------------------------------------------------------------------------------------- */
+/* --- the request --- */
 
 void jobs_submit(struct exchange *x)
 {
@@ -123,8 +130,10 @@ void jobs_submit(struct exchange *x)
     struct service *s = x->s;
     enum field_verdict keyed = fields_idempotency_key(httpd_header(x->r, "Idempotency-Key"), key);
     if (keyed == FIELD_BAD) {
-        const struct problem_body b = {.kind = PROBLEM_INVALID_REQUEST, .param = "Idempotency-Key",
-                                       .detail = "Idempotency-Key must be 1 to 255 visible characters, quoted or bare"};
+        const struct problem_body b = {
+            .kind = PROBLEM_INVALID_REQUEST,
+            .param = "Idempotency-Key",
+            .detail = "Idempotency-Key must be 1 to 255 visible characters, quoted or bare"};
         exchange_problem(x, &b, 0);
         return;
     }
@@ -135,10 +144,14 @@ void jobs_submit(struct exchange *x)
     x->wants_stream = exchange_flag(x, "stream");
     if (!fields_prefer_wait(httpd_header(x->r, "Prefer"), &x->wait_s)) x->wait_s = -1;
     if (x->wants_stream && !events_read_format(x)) return;
-    struct submit_request r = {.tenant = view_of(x->who.tenant), .max_queued = x->who.max_queued,
-                               .body = httpd_body(x->r), .idempotency = VIEW_NONE, .traceparent = VIEW_NONE};
+    struct submit_request r = {.tenant = view_of(x->who.tenant),
+                               .max_queued = x->who.max_queued,
+                               .body = httpd_body(x->r),
+                               .idempotency = VIEW_NONE,
+                               .traceparent = VIEW_NONE};
     if (keyed == FIELD_GOOD) r.idempotency = view_of(key);
-    if (fields_traceparent(httpd_header(x->r, "traceparent"), trace)) r.traceparent = view_of(trace);
+    if (fields_traceparent(httpd_header(x->r, "traceparent"), trace))
+        r.traceparent = view_of(trace);
     exchange_hold(x); /* it may be answered from inside */
     struct submission *n = submit_start(s->submit, &r, jobs_answered, x);
     if (exchange_held(x)) x->submission = n;

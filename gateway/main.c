@@ -26,7 +26,8 @@ static const char main_usage[] =
     "  --version        print the version and exit\n"
     "  --help           this text\n"
     "\n"
-    "Any key of the configuration can be given as a flag, or by environment (SLUICE_GATEWAY_LISTEN):\n\n";
+    "Any key of the configuration can be given as a flag, or by environment "
+    "(SLUICE_GATEWAY_LISTEN):\n\n";
 
 static bool main_parse(int argc, char **argv, struct main_args *ret)
 {
@@ -112,8 +113,8 @@ int main(int argc, char **argv)
         config_free(c);
         return status;
     }
-    const struct gateway_options o = {.config_path = a.config, .env = environ, .flags = a.flags,
-                                      .flag_count = a.flag_count};
+    const struct gateway_options o = {
+        .config_path = a.config, .env = environ, .flags = a.flags, .flag_count = a.flag_count};
     if (gateway_run(c, &o, &err) == ERR_OK) return 0;
     fprintf(stderr, "gateway: %s%s%s\n", err.text, err.where[0] ? " at " : "", err.where);
     return 1;

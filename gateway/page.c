@@ -1,5 +1,5 @@
-/* Keyset paging: a position is the entry itself, not a count, so entries that come and go between two pages neither
- * repeat nor hide others. */
+/* Keyset paging: a position is the entry itself, not a count, so entries that come and go between
+ * two pages neither repeat nor hide others. */
 #include "gateway/page.h"
 
 #include "common/base/hash.h"
@@ -37,7 +37,8 @@ bool page_is_after(const struct page_position *p, int64_t score, struct view id)
 bool page_passes(const struct page_filter *f, struct view status, struct view workflow)
 {
     struct view name, version;
-    if (f->status >= 0 && !view_eq_str(status, job_status_name((enum job_status)f->status))) return false;
+    if (f->status >= 0 && !view_eq_str(status, job_status_name((enum job_status)f->status)))
+        return false;
     if (!f->workflow[0]) return true;
     return view_cut(workflow, '@', &name, &version) && view_eq_str(name, f->workflow);
 }

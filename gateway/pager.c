@@ -1,17 +1,21 @@
-/* One client's way through history: pages of XRANGE, each encoded when it comes, asked for when the client has drained
- * the one before the last: two pages at most are held, one being sent and one ahead.
+/* One client's way through history: pages of XRANGE, each encoded when it comes, asked for when the
+ * client has drained the one before the last: two pages at most are held, one being sent and one
+ * ahead.
  *
  * What is hard:
- * - Constant memory over entries of any size. XRANGE counts entries, not bytes, so the count follows the mean size seen,
- *   growing at most fourfold a page, and a page stops being encoded at its limit, the rest is read again. The limit
- *   shrinks with the number of watchers that read history.
- * - A hole may never pass silently. Every entry is held against the cursor; where one is missing the client is told
- *   `reset` and gets the job so far as a snapshot: the stream's own when that is what stands there, else one folded here.
- * - A cursor that the stream never reached (a wiped or restarted Redis, a client's fantasy) is found by asking for the
- *   newest entry first.
+ * - Constant memory over entries of any size. XRANGE counts entries, not bytes, so the count
+ * follows the mean size seen, growing at most fourfold a page, and a page stops being encoded at
+ * its limit, the rest is read again. The limit shrinks with the number of watchers that read
+ * history.
+ * - A hole may never pass silently. Every entry is held against the cursor; where one is missing
+ * the client is told `reset` and gets the job so far as a snapshot: the stream's own when that is
+ * what stands there, else one folded here.
+ * - A cursor that the stream never reached (a wiped or restarted Redis, a client's fantasy) is
+ * found by asking for the newest entry first.
  *
- *   TOP --cursor is known--> PAGES --read to the end--> (joins the live watchers) STOPPED
- *    '--it is not--> FOLDING <--hole--'     any: nothing there, Redis away --> HOLDING --doorbell, timer--> TOP */
+ *   TOP --cursor is known--> PAGES --read to the end--> STOPPED (joins the live watchers)
+ *    '---it is not--> FOLDING <--hole--'
+ *   any --nothing there, or Redis away--> HOLDING --doorbell, timer--> TOP */
 #include "gateway/tail_priv.h"
 
 #include <assert.h>
@@ -35,7 +39,7 @@ enum pager_verdict { PAGER_TOOK, PAGER_FULL, PAGER_HOLE, PAGER_END };
 static void pager_page(void *arg, const struct reply *r, const struct err *e);
 static void pager_fold(struct pager *p);
 
-/* --- pages ----------------------------------------------------------------------------------------------------------- */
+/* --- pages --- */
 
 /* The page to fill: NULL when both hold something. */
 static struct buf *pager_room(struct pager *p)
@@ -92,12 +96,13 @@ bool pager_put(struct watcher *w, struct view bytes)
     return buf_put_view(pager_behind(w->pager), bytes);
 }
 
-/* --- asking ---------------------------------------------------------------------------------------------------------- */
+/* --- asking --- */
 
 static void pager_ask(struct pager *p)
 {
     struct watcher *w = p->watcher;
-    if (p->is_asking || (p->state != PAGER_TOP && p->state != PAGER_PAGES) || !pager_room(p)) return;
+    if (p->is_asking || (p->state != PAGER_TOP && p->state != PAGER_PAGES) || !pager_room(p))
+        return;
     p->is_asking = true;
     p->asked = p->entries;
     if (p->state == PAGER_TOP)
@@ -145,7 +150,7 @@ void pager_restart(struct watcher *w, bool probes)
     pager_ask(p);
 }
 
-/* --- entries ---------------------------------------------------------------------------------------------------------- */
+/* --- entries --- */
 
 static bool pager_put_reset(struct pager *p, struct buf *out)
 {
@@ -159,8 +164,8 @@ static bool pager_put_reset(struct pager *p, struct buf *out)
     jw_kcstr(&jw, "job_id", w->tail->job.text);
     jw_ktime(&jw, "ts", p->tails->o.clock->wall_ms);
     jw_end_object(&jw);
-    bool is_put = !data.failed &&
-                  frame_put_event(out, (enum watch_format)w->format, NULL, EVENT_RESET, buf_view(&data));
+    bool is_put = !data.failed && frame_put_event(out, (enum watch_format)w->format, NULL,
+                                                  EVENT_RESET, buf_view(&data));
     buf_fini(&data);
     p->tails->counts.resets++;
     return is_put;
@@ -219,7 +224,8 @@ static void pager_take_page(struct pager *p, const struct reply *r)
         if (out->len >= limit) break;
         if (entry_read(r, i, &e)) verdict = pager_take(p, out, &e);
     }
-    if (verdict == PAGER_FULL && out->len == 0) { /* no memory, or an event that can never be sent */
+    if (verdict == PAGER_FULL &&
+        out->len == 0) { /* no memory, or an event that can never be sent */
         watcher_cut(w);
         return;
     }
@@ -276,17 +282,19 @@ static void pager_page(void *arg, const struct reply *r, const struct err *e)
         pager_take_page(p, r);
 }
 
-/* --- a snapshot of our own --------------------------------------------------------------------------------------------- */
+/* --- a snapshot of our own --- */
 
-static bool pager_put_folded(struct pager *p, struct buf *out, const struct fold_result *f, struct event_id at)
+static bool pager_put_folded(struct pager *p, struct buf *out, const struct fold_result *f,
+                             struct event_id at)
 {
     struct buf data;
     enum watch_format format = (enum watch_format)p->watcher->format;
     buf_init(&data, PAGE_BYTES_HARD);
-    bool is_put = pager_put_reset(p, out) &&
-                  jobview_put_snapshot(f->view, &data, at.seq, p->tails->o.clock->wall_ms) &&
-                  frame_put_event(out, format, &at, EVENT_JOB_SNAPSHOT, buf_view(&data)) &&
-                  (!f->has_end || frame_put_event(out, format, &f->end_id, f->end_type, f->end_data));
+    bool is_put =
+        pager_put_reset(p, out) &&
+        jobview_put_snapshot(f->view, &data, at.seq, p->tails->o.clock->wall_ms) &&
+        frame_put_event(out, format, &at, EVENT_JOB_SNAPSHOT, buf_view(&data)) &&
+        (!f->has_end || frame_put_event(out, format, &f->end_id, f->end_type, f->end_data));
     buf_fini(&data);
     return is_put;
 }
@@ -318,13 +326,14 @@ static void pager_folded(void *arg, const struct err *e, const struct fold_resul
 
 static void pager_fold(struct pager *p)
 {
-    const struct fold_ask ask = {.job = p->watcher->tail->job, .tenant = VIEW_NONE, .without_end = true};
+    const struct fold_ask ask = {
+        .job = p->watcher->tail->job, .tenant = VIEW_NONE, .without_end = true};
     p->state = PAGER_FOLDING;
     p->fold = fold_start(p->tails->o.folds, &ask, pager_folded, p);
     if (!p->fold) pager_hold(p, TAIL_RETRY_MS);
 }
 
-/* --- beginning and end ------------------------------------------------------------------------------------------------- */
+/* --- beginning and end --- */
 
 bool pager_open(struct watcher *w)
 {

@@ -1,4 +1,5 @@
-/* Answers that need no server behind them: the front page, the API's description, the workflows this gateway knows. */
+/* Answers that need no server behind them: the front page, the API's description, the workflows
+ * this gateway knows. */
 #include "gateway/exchange.h"
 
 #include "common/base/json.h"
@@ -17,7 +18,8 @@ static const char pages_root[] =
 
 void page_root(struct exchange *x)
 {
-    struct answer a = {.status = 200, .content_type = "text/plain; charset=utf-8", .body = view_of(pages_root)};
+    struct answer a = {
+        .status = 200, .content_type = "text/plain; charset=utf-8", .body = view_of(pages_root)};
     a.headers[a.header_count++] = (struct httpd_header_out){"X-Content-Type-Options", "nosniff"};
     exchange_answer(x, &a);
 }

@@ -1,8 +1,9 @@
 /* Quotas without a question per job.
  *
- * What is hard: the count lives in Redis and changes in other processes, yet an accepted job may cost no extra round trip.
- * Every admit brings the count back, so a busy tenant's is always fresh; only a tenant that seems to be over its limit
- * by a count that has grown old is worth a question. An unanswered question (Redis away) refuses nobody. */
+ * What is hard: the count lives in Redis and changes in other processes, yet an accepted job may
+ * cost no extra round trip. Every admit brings the count back, so a busy tenant's is always fresh;
+ * only a tenant that seems to be over its limit by a count that has grown old is worth a question.
+ * An unanswered question (Redis away) refuses nobody. */
 #include "gateway/quota.h"
 
 #include "common/base/list.h"

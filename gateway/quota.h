@@ -2,9 +2,10 @@
 #define GATEWAY_QUOTA_H
 #include "common/base/port.h"
 
-/* How many unended jobs a tenant has, as far as this gateway knows: the last count Redis told (q:{tenant}, at most
- * QUOTA_FRESH_MS old when somebody is refused by it) and what this gateway has under way. Gateways may together overshoot
- * a limit by what they accept within that second. Without Redis nobody is refused. */
+/* How many unended jobs a tenant has, as far as this gateway knows: the last count Redis told
+ * (q:{tenant}, at most QUOTA_FRESH_MS old when somebody is refused by it) and what this gateway has
+ * under way. Gateways may together overshoot a limit by what they accept within that second.
+ * Without Redis nobody is refused. */
 struct quota;
 enum { QUOTA_FRESH_MS = 1000 };
 
@@ -18,10 +19,11 @@ enum quota_verdict {
 };
 /* max_queued 0 = no limit. */
 enum quota_verdict quota_take(struct quota *q, struct view tenant, int64_t max_queued);
-/* Refreshes the count; done is called once, never from inside the call; quota_take does not say ASK then. False: no
- * memory to ask with; take again at once, the count was forgotten. */
+/* Refreshes the count; done is called once, never from inside the call; quota_take does not say ASK
+ * then. False: no memory to ask with; take again at once, the count was forgotten. */
 bool quota_ask(struct quota *q, struct view tenant, void (*done)(void *arg), void *arg);
-/* One job under way has become part of the count (queued: what Redis said, -1 = unknown) or came to nothing. */
+/* One job under way has become part of the count (queued: what Redis said, -1 = unknown) or came to
+ * nothing. */
 void quota_settle(struct quota *q, struct view tenant, int64_t queued);
 
 #endif

@@ -1,6 +1,7 @@
-/* What the gateway takes from files, at the start and again on SIGHUP: tenants and their keys, workflow definitions, the
- * key of the job tokens. A reload is all or nothing: with any fault in any file the old state stands, and the log says
- * what is wrong. Addresses and sizes are not reloaded. */
+/* What the gateway takes from files, at the start and again on SIGHUP: tenants and their keys,
+ * workflow definitions, the key of the job tokens. A reload is all or nothing: with any fault in
+ * any file the old state stands, and the log says what is wrong. Addresses and sizes are not
+ * reloaded. */
 #include "gateway/gateway_priv.h"
 
 #include <errno.h>
@@ -28,8 +29,10 @@ static enum err_code reload_key_file(const char *path, struct token_key *ret, st
     }
     close(fd);
     if (token_key_of(view_make(bytes, (size_t)n), ret)) return ERR_OK;
-    return err_set(err, ERR_INVALID, "gateway.token_key_file %s: shorter than %d characters; put a long random text there",
-                   path, TOKEN_SECRET_MIN);
+    return err_set(
+        err, ERR_INVALID,
+        "gateway.token_key_file %s: shorter than %d characters; put a long random text there", path,
+        TOKEN_SECRET_MIN);
 }
 
 static enum err_code reload_random_key(struct token_key *ret, struct err *err)
@@ -44,10 +47,12 @@ static void reload_drop(struct reload *n)
     workflows_free(n->workflows);
 }
 
-static enum err_code reload_read(const struct config *c, struct reload *ret, struct buf *errors, struct err *err)
+static enum err_code reload_read(const struct config *c, struct reload *ret, struct buf *errors,
+                                 struct err *err)
 {
     struct reload n = {.auth = auth_new(c->tenants, c->tenant_count)};
-    enum err_code code = n.auth ? ERR_OK : err_set(err, ERR_INVALID, "tenants: one key belongs to two of them");
+    enum err_code code =
+        n.auth ? ERR_OK : err_set(err, ERR_INVALID, "tenants: one key belongs to two of them");
     if (code == ERR_OK && c->gateway.token_key_file[0])
         code = reload_key_file(c->gateway.token_key_file, &n.token_key, err);
     if (code == ERR_OK) code = workflows_load_dir(c->workflows_dir, &n.workflows, errors, err);
@@ -59,10 +64,12 @@ static enum err_code reload_read(const struct config *c, struct reload *ret, str
 }
 
 /* The first fault in full; further lines go to the log. */
-static void reload_tell(struct gateway *g, const char *event, const struct buf *errors, const struct err *err)
+static void reload_tell(struct gateway *g, const char *event, const struct buf *errors,
+                        const struct err *err)
 {
     struct view line, rest = buf_view(errors);
-    log_event(g->log, LOG_ERROR, VIEW_NONE, event, LOG_S("error", err->text), LOG_S("where", err->where));
+    log_event(g->log, LOG_ERROR, VIEW_NONE, event, LOG_S("error", err->text),
+              LOG_S("where", err->where));
     while (view_cut(rest, '\n', &line, &rest))
         if (line.len) log_event(g->log, LOG_ERROR, VIEW_NONE, event, LOG_V("error", line));
 }
@@ -81,8 +88,10 @@ enum err_code gateway_load(struct gateway *g, struct err *err)
     g->s.workflows = n.workflows;
     g->s.token_key = n.token_key;
     if (!g->config->gateway.token_key_file[0]) {
-        log_event(g->log, LOG_WARN, VIEW_NONE, "token_key_random",
-                  LOG_S("hint", "job tokens are honoured by this process alone; set gateway.token_key_file"));
+        log_event(
+            g->log, LOG_WARN, VIEW_NONE, "token_key_random",
+            LOG_S("hint",
+                  "job tokens are honoured by this process alone; set gateway.token_key_file"));
         code = reload_random_key(&g->s.token_key, err);
     }
 out:
@@ -99,7 +108,8 @@ void gateway_reload(void *gateway, int signum)
     struct err err = {.code = ERR_OK};
     (void)signum;
     buf_init(&errors, RELOAD_ERRORS_MAX);
-    enum err_code code = config_load(g->o.config_path, g->o.env, g->o.flags, g->o.flag_count, &c, &errors, &err);
+    enum err_code code =
+        config_load(g->o.config_path, g->o.env, g->o.flags, g->o.flag_count, &c, &errors, &err);
     if (code == ERR_OK) code = reload_read(c, &n, &errors, &err);
     if (code != ERR_OK) {
         reload_tell(g, "reload_failed", &errors, &err);
@@ -126,7 +136,8 @@ int gateway_check(const struct config *config)
     buf_init(&errors, RELOAD_ERRORS_MAX);
     enum err_code code = reload_read(config, &n, &errors, &err);
     if (code == ERR_OK)
-        printf("ok: %zu tenants, %zu workflows\n", config->tenant_count, workflows_count(n.workflows));
+        printf("ok: %zu tenants, %zu workflows\n", config->tenant_count,
+               workflows_count(n.workflows));
     else if (errors.len)
         fwrite(errors.data, 1, errors.len, stderr);
     else

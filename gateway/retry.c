@@ -1,9 +1,10 @@
 /* POST /v1/jobs/{id}/retry: an ended job once more, as a new job.
  *
- * What is hard: a double click must be one job. The new id is derived from the old one, so two retries write two records of
- * one id, of which the home runs the first; and one that comes later finds the new job and gets it. The input is not in
- * Redis: it is read back from the record that meta's origin names, as long as that is retained. The record goes to the old
- * home, where the old job's checkpoints are at hand. */
+ * What is hard: a double click must be one job. The new id is derived from the old one, so two
+ * retries write two records of one id, of which the home runs the first; and one that comes later
+ * finds the new job and gets it. The input is not in Redis: it is read back from the record that
+ * meta's origin names, as long as that is retained. The record goes to the old home, where the old
+ * job's checkpoints are at hand. */
 #include "common/io/kafka.h"
 #include "gateway/exchange.h"
 
@@ -19,7 +20,8 @@ static bool retry_read_origin(struct view origin, struct retry *t)
 {
     struct view topic, rest, partition, offset;
     int64_t n;
-    if (!view_cut(origin, '/', &topic, &rest) || !view_cut(rest, '/', &partition, &offset)) return false;
+    if (!view_cut(origin, '/', &topic, &rest) || !view_cut(rest, '/', &partition, &offset))
+        return false;
     if (!view_copy(topic, t->topic, sizeof t->topic) || !view_i64(partition, &n)) return false;
     t->partition = (int32_t)n;
     return n >= 0 && n < JOB_ID_PARTITIONS_MAX && view_i64(offset, &t->offset) && t->offset >= 0;
@@ -52,11 +54,14 @@ static void retry_record(void *arg, const struct record_in *rec)
     struct job_head was, head;
     struct job_body body;
     if (!x->r || t->is_read || rec->offset != t->offset) return;
-    if (job_head_read(rec, &was, NULL) != ERR_OK || job_body_read(rec->value, &body, NULL) != ERR_OK) return;
+    if (job_head_read(rec, &was, NULL) != ERR_OK ||
+        job_body_read(rec->value, &body, NULL) != ERR_OK)
+        return;
     if (strcmp(was.id.text, t->old_id.text) != 0 || strcmp(was.tenant, x->who.tenant) != 0) return;
     t->is_read = true;
     retry_head(x, &was, &head);
-    struct submission *n = submit_record(x->s->submit, &head, &body, x->who.max_queued, jobs_answered, x);
+    struct submission *n =
+        submit_record(x->s->submit, &head, &body, x->who.max_queued, jobs_answered, x);
     if (x->r) x->submission = n;
 }
 
@@ -76,9 +81,14 @@ static void retry_read_back(struct exchange *x)
 {
     struct retry *t = x->own;
     struct err err;
-    const struct kafka_replay_options o = {.common = *x->s->kafka, .topic = t->topic, .partition = t->partition,
-                                           .from = t->offset, .to = t->offset + 1, .handle = retry_record,
-                                           .done = retry_replayed, .arg = x};
+    const struct kafka_replay_options o = {.common = *x->s->kafka,
+                                           .topic = t->topic,
+                                           .partition = t->partition,
+                                           .from = t->offset,
+                                           .to = t->offset + 1,
+                                           .handle = retry_record,
+                                           .done = retry_replayed,
+                                           .arg = x};
     exchange_hold(x);
     if (!kafka_replay_new(x->s->loop, x->s->log, &o, &err) && exchange_held(x))
         exchange_refuse(x, PROBLEM_UNAVAILABLE, "the job's record could not be read from Kafka");

@@ -1,6 +1,6 @@
-/* The table of calls. A path is compared segment by segment with each pattern; nothing is decoded, because no
- * identifier of ours needs an escape: an escaped one is simply unknown. With a dozen rows a scan beats anything
- * cleverer. */
+/* The table of calls. A path is compared segment by segment with each pattern; nothing is decoded,
+ * because no identifier of ours needs an escape: an escaped one is simply unknown. With a dozen
+ * rows a scan beats anything cleverer. */
 #include "gateway/route.h"
 
 #include "schemas/config.h"

@@ -20,10 +20,11 @@ enum route_id {
 
 struct route {
     const char *method;
-    const char *pattern; /* "{id}" stands for one non-empty segment; also the name in metrics and logs */
+    const char
+        *pattern; /* "{id}" stands for one non-empty segment; also the name in metrics and logs */
     enum route_id id;
-    unsigned scope;      /* of enum config_scope; 0 = open to everybody */
-    bool takes_token;    /* a job token is as good as a key */
+    unsigned scope;   /* of enum config_scope; 0 = open to everybody */
+    bool takes_token; /* a job token is as good as a key */
 };
 
 enum route_verdict { ROUTE_FOUND, ROUTE_NO_PATH, ROUTE_NO_METHOD };
@@ -35,7 +36,8 @@ struct route_match {
     char allow[ROUTE_ALLOW_MAX]; /* FOUND and NO_METHOD: value of the Allow field */
 };
 
-/* path: still percent-encoded, without the query. HEAD finds what GET finds, event streams apart. */
+/* path: still percent-encoded, without the query. HEAD finds what GET finds, event streams apart.
+ */
 enum route_verdict route_find(struct view method, struct view path, struct route_match *ret);
 const struct route *route_of(enum route_id id);
 

@@ -1,15 +1,16 @@
 /* From a body to a 202.
  *
  * What is hard:
- * - The answer may not come before Kafka's acknowledgement, and not much later than it: the view in Redis is filled in
- *   parallel with the client's patience, for SUBMIT_ADMIT_MS.
- * - A keyed submission asks Redis first, so that two payloads under one key are told apart before either is a record. One
- *   that finds its id only reserved (an earlier try died between Redis and Kafka) publishes again: the same id, the same
- *   payload, at most a record too many, which its home completes without running it.
- * - The client may be gone at any moment; a record that was sent goes its way all the same. So a submission belongs to
- *   this file, not to its request, and is only told to forget whom to answer.
- * - Most submissions never wait before they are published: then the value is built in one scratch buffer and nothing of
- *   the body is kept but its metadata. */
+ * - The answer may not come before Kafka's acknowledgement, and not much later than it: the view in
+ * Redis is filled in parallel with the client's patience, for SUBMIT_ADMIT_MS.
+ * - A keyed submission asks Redis first, so that two payloads under one key are told apart before
+ * either is a record. One that finds its id only reserved (an earlier try died between Redis and
+ * Kafka) publishes again: the same id, the same payload, at most a record too many, which its home
+ * completes without running it.
+ * - The client may be gone at any moment; a record that was sent goes its way all the same. So a
+ * submission belongs to this file, not to its request, and is only told to forget whom to answer.
+ * - Most submissions never wait before they are published: then the value is built in one scratch
+ * buffer and nothing of the body is kept but its metadata. */
 #include "gateway/submit.h"
 
 #include "common/base/json.h"
@@ -19,7 +20,12 @@
 
 enum { SUBMIT_KEY_MAX = 4096 }; /* of the body's routing key; job_request_read bounds it further */
 
-enum submission_state { SUBMISSION_QUOTA, SUBMISSION_RESERVING, SUBMISSION_PUBLISHING, SUBMISSION_ADMITTING };
+enum submission_state {
+    SUBMISSION_QUOTA,
+    SUBMISSION_RESERVING,
+    SUBMISSION_PUBLISHING,
+    SUBMISSION_ADMITTING
+};
 
 struct submission {
     struct list_link link;
@@ -93,7 +99,7 @@ void submission_forget(struct submission *n)
     n->fn = NULL;
 }
 
-/* --- answers ----------------------------------------------------------------------------------------------------- */
+/* --- answers --- */
 
 static void submission_answer(struct submission *n, const struct submit_answer *a)
 {
@@ -107,7 +113,9 @@ static void submission_refuse(struct submission *n, enum problem problem, const 
 {
     bool may_have_landed = n->state == SUBMISSION_PUBLISHING && problem == PROBLEM_UNAVAILABLE;
     bool is_passing = problem == PROBLEM_UNAVAILABLE || problem == PROBLEM_QUOTA_EXCEEDED;
-    const struct submit_answer a = {.problem = problem, .detail = detail, .head = may_have_landed ? &n->head : NULL,
+    const struct submit_answer a = {.problem = problem,
+                                    .detail = detail,
+                                    .head = may_have_landed ? &n->head : NULL,
                                     .retry_after_s = is_passing ? 1 : 0};
     submission_answer(n, &a);
     submission_end(n);
@@ -115,11 +123,12 @@ static void submission_refuse(struct submission *n, enum problem problem, const 
 
 static void submission_accept(struct submission *n, enum job_status status)
 {
-    const struct submit_answer a = {.is_accepted = true, .is_replay = n->is_replay, .head = &n->head, .status = status};
+    const struct submit_answer a = {
+        .is_accepted = true, .is_replay = n->is_replay, .head = &n->head, .status = status};
     submission_answer(n, &a);
 }
 
-/* --- after the record: the view ---------------------------------------------------------------------------------- */
+/* --- after the record: the view --- */
 
 static void submission_settle(const struct submission *n, int64_t queued)
 {
@@ -131,7 +140,8 @@ static void submission_admitted(void *arg, const struct err *e, const struct fn_
     struct submission *n = arg;
     submission_settle(n, e ? -1 : a->queued);
     if (!e && a->kind == FN_ADMIT_OTHER_PAYLOAD && n->is_keyed) {
-        submission_refuse(n, PROBLEM_IDEMPOTENCY_MISMATCH, "another payload came first under this Idempotency-Key");
+        submission_refuse(n, PROBLEM_IDEMPOTENCY_MISMATCH,
+                          "another payload came first under this Idempotency-Key");
         return;
     }
     submission_accept(n, e ? JOB_QUEUED : a->status);
@@ -150,27 +160,33 @@ static void submission_reported(void *arg, const struct producer_report *r)
     if (r->e) {
         submission_settle(n, -1);
         bool is_large = r->e->code == ERR_TOO_LARGE;
-        submission_refuse(n, is_large ? PROBLEM_TOO_LARGE : PROBLEM_UNAVAILABLE,
-                          is_large ? "the record is over Kafka's message limit"
-                                   : "Kafka did not acknowledge the record in time; it may have landed all the same: "
-                                     "try again with the same Idempotency-Key, or look for job_id");
+        submission_refuse(
+            n, is_large ? PROBLEM_TOO_LARGE : PROBLEM_UNAVAILABLE,
+            is_large
+                ? "the record is over Kafka's message limit"
+                : "Kafka did not acknowledge the record in time; it may have landed all the same: "
+                  "try again with the same Idempotency-Key, or look for job_id");
         return;
     }
     n->state = SUBMISSION_ADMITTING;
     snprintf(n->head.origin, sizeof n->head.origin, "%s/%d/%lld", s->o.topics->names[r->topic],
              (int)r->partition, (long long)r->offset);
-    const struct fn_job job = {.head = &n->head, .metadata = view_of(n->metadata),
-                               .queued_ts_ms = n->head.created_ms, .index_ms = s->o.results_ms};
-    timerq_set(s->o.timers, &n->patience, s->o.clock->mono_ms + SUBMIT_ADMIT_MS, submission_impatient, n);
+    const struct fn_job job = {.head = &n->head,
+                               .metadata = view_of(n->metadata),
+                               .queued_ts_ms = n->head.created_ms,
+                               .index_ms = s->o.results_ms};
+    timerq_set(s->o.timers, &n->patience, s->o.clock->mono_ms + SUBMIT_ADMIT_MS,
+               submission_impatient, n);
     fn_admit(s->o.fn, &job, submission_admitted, n);
 }
 
-/* --- the record -------------------------------------------------------------------------------------------------- */
+/* --- the record --- */
 
 static enum problem submission_problem_of(enum err_code code)
 {
     if (code == ERR_TOO_LARGE) return PROBLEM_TOO_LARGE;
-    return code == ERR_FULL || code == ERR_UNAVAILABLE || code == ERR_NOMEM ? PROBLEM_UNAVAILABLE : PROBLEM_INTERNAL;
+    return code == ERR_FULL || code == ERR_UNAVAILABLE || code == ERR_NOMEM ? PROBLEM_UNAVAILABLE
+                                                                            : PROBLEM_INTERNAL;
 }
 
 static bool submission_publish(struct submission *n, struct view value)
@@ -178,10 +194,12 @@ static bool submission_publish(struct submission *n, struct view value)
     struct submit *s = n->submit;
     struct err err = {.code = ERR_OK};
     const struct producer_done done = {submission_reported, n};
-    enum err_code code = producer_submit(s->o.producer, &n->head, value, s->o.clock->wall_ms, &done, &err);
+    enum err_code code =
+        producer_submit(s->o.producer, &n->head, value, s->o.clock->wall_ms, &done, &err);
     if (code != ERR_OK) {
         submission_settle(n, -1);
-        submission_refuse(n, submission_problem_of(code), err.text); /* nothing was sent: no job_id */
+        submission_refuse(n, submission_problem_of(code),
+                          err.text); /* nothing was sent: no job_id */
         return false;
     }
     n->state = SUBMISSION_PUBLISHING;
@@ -229,7 +247,7 @@ static void submission_counted(void *arg)
     (void)submission_go(n, view_make(n->value, n->value_len));
 }
 
-/* --- keyed: Redis is asked first --------------------------------------------------------------------------------- */
+/* --- keyed: Redis is asked first --- */
 
 static void submission_go_on(struct submission *n, bool is_replay)
 {
@@ -251,7 +269,8 @@ static void submission_found(void *arg, const struct err *e, const struct fn_met
     }
     n->is_replay = true;
     n->head.created_ms = m->created_ms;
-    if (view_cut(m->workflow, '@', &name, &version) && view_copy(name, n->head.workflow, sizeof n->head.workflow))
+    if (view_cut(m->workflow, '@', &name, &version) &&
+        view_copy(name, n->head.workflow, sizeof n->head.workflow))
         if (!view_i64(version, &n->head.version)) n->head.version = 0;
     submission_accept(n, m->status);
     submission_end(n);
@@ -263,16 +282,18 @@ static void submission_reserved(void *arg, const struct err *e, const struct fn_
     if (e)
         submission_refuse(n, PROBLEM_UNAVAILABLE, "Redis, which keyed submissions need, is away");
     else if (a->kind == FN_ADMIT_OTHER_PAYLOAD)
-        submission_refuse(n, PROBLEM_IDEMPOTENCY_MISMATCH, "the key was used with another payload before");
+        submission_refuse(n, PROBLEM_IDEMPOTENCY_MISMATCH,
+                          "the key was used with another payload before");
     else if (a->kind == FN_ADMIT_EXISTS && !a->reserved)
         fn_meta(n->submit->o.fn, &n->head.id, VIEW_NONE, submission_found, n);
     else
         submission_go_on(n, a->kind == FN_ADMIT_EXISTS);
 }
 
-/* --- beginning ---------------------------------------------------------------------------------------------------- */
+/* --- beginning --- */
 
-static void submit_refuse_now(submit_answer_fn *fn, void *arg, const struct admit_refusal *r, int64_t retry_after_s)
+static void submit_refuse_now(submit_answer_fn *fn, void *arg, const struct admit_refusal *r,
+                              int64_t retry_after_s)
 {
     const struct submit_answer a = {.problem = r->problem,
                                     .detail = r->err.text[0] ? r->err.text : NULL,
@@ -281,7 +302,8 @@ static void submit_refuse_now(submit_answer_fn *fn, void *arg, const struct admi
     fn(arg, &a);
 }
 
-static struct submission *submission_new(struct submit *s, struct view metadata, submit_answer_fn *fn, void *arg)
+static struct submission *submission_new(struct submit *s, struct view metadata,
+                                         submit_answer_fn *fn, void *arg)
 {
     struct submission *n = s->all.count < s->o.under_way_max ? calloc(1, sizeof *n) : NULL;
     if (n && metadata.ptr) n->metadata = view_dup(metadata);
@@ -299,18 +321,21 @@ static struct submission *submission_new(struct submit *s, struct view metadata,
     return n;
 }
 
-static struct job_id submit_name(struct submit *s, const struct submit_request *r, const struct admitted *a)
+static struct job_id submit_name(struct submit *s, const struct submit_request *r,
+                                 const struct admitted *a)
 {
     struct buf routing;
     struct route_key key = {.tenant = r->tenant, .idempotency = r->idempotency};
     buf_init(&routing, SUBMIT_KEY_MAX);
-    if (a->request.key.ptr && json_raw_string(a->request.key, &routing)) key.routing = buf_view(&routing);
+    if (a->request.key.ptr && json_raw_string(a->request.key, &routing))
+        key.routing = buf_view(&routing);
     struct job_id id = route_key_id(s->o.space, &key, s->o.clock->wall_ms, s->o.rng);
     buf_fini(&routing);
     return id;
 }
 
-struct submission *submit_start(struct submit *s, const struct submit_request *r, submit_answer_fn *fn, void *arg)
+struct submission *submit_start(struct submit *s, const struct submit_request *r,
+                                submit_answer_fn *fn, void *arg)
 {
     struct admitted a;
     struct admit_refusal refusal;
@@ -330,7 +355,8 @@ struct submission *submit_start(struct submit *s, const struct submit_request *r
     n->head.id = submit_name(s, r, &a);
     n->max_queued = r->max_queued;
     n->is_keyed = r->idempotency.ptr != NULL;
-    if (r->traceparent.ptr && !view_copy(r->traceparent, n->head.traceparent, sizeof n->head.traceparent))
+    if (r->traceparent.ptr &&
+        !view_copy(r->traceparent, n->head.traceparent, sizeof n->head.traceparent))
         n->head.traceparent[0] = '\0';
     if (!n->is_keyed) return submission_go(n, buf_view(&s->scratch)) ? n : NULL;
     if (!submission_keep(n, buf_view(&s->scratch))) return NULL;
@@ -339,8 +365,9 @@ struct submission *submit_start(struct submit *s, const struct submit_request *r
     return n;
 }
 
-struct submission *submit_record(struct submit *s, const struct job_head *head, const struct job_body *body,
-                                 int64_t max_queued, submit_answer_fn *fn, void *arg)
+struct submission *submit_record(struct submit *s, const struct job_head *head,
+                                 const struct job_body *body, int64_t max_queued,
+                                 submit_answer_fn *fn, void *arg)
 {
     buf_reset(&s->scratch);
     if (!job_body_put(&s->scratch, body)) {

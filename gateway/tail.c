@@ -1,15 +1,19 @@
 /* Jobs that are watched: one subscription and one live reader each, however many watch.
  *
  * What is hard:
- * - The order of beginnings. The channel is subscribed first; only then does anybody read the stream. So what is appended
- *   after a read rings, and `newest` (by doorbells) against `top` (read so far) says whether something is missing.
- * - Joining. A watcher that has read history to its end stands at the live position, or before it (it pages on: the
- *   stream holds what lies between), or past it (the frames it has already seen are left out when they come).
- * - A doorbell says only that there is something. Many of one turn make one read a job: jobs are marked, and the marks are
- *   looked at by one timer that is due at once, when the callbacks of the turn are through.
- * - Doorbells can be missed while the connection is down: after it came back every job reads once more. A quiet job does
- *   so anyway once a heartbeat.
- * - Callbacks outlive watchers: a job that nobody watches any more stays until the answers it waits for have come. */
+ * - The order of beginnings. The channel is subscribed first; only then does anybody read the
+ * stream. So what is appended after a read rings, and `newest` (by doorbells) against `top` (read
+ * so far) says whether something is missing.
+ * - Joining. A watcher that has read history to its end stands at the live position, or before it
+ * (it pages on: the stream holds what lies between), or past it (the frames it has already seen are
+ * left out when they come).
+ * - A doorbell says only that there is something. Many of one turn make one read a job: jobs are
+ * marked, and the marks are looked at by one timer that is due at once, when the callbacks of the
+ * turn are through.
+ * - Doorbells can be missed while the connection is down: after it came back every job reads once
+ * more. A quiet job does so anyway once a heartbeat.
+ * - Callbacks outlive watchers: a job that nobody watches any more stays until the answers it waits
+ * for have come. */
 #include "gateway/tail_priv.h"
 
 #include <assert.h>
@@ -19,7 +23,7 @@ enum { TAIL_FRAME_BYTES_MAX = 256 << 20, TAIL_SCRATCH_MAX = 2 * PAGE_BYTES_HARD 
 static void tails_flush(void *arg);
 static void tail_entries(void *arg, const struct reply *r, const struct err *e);
 
-/* --- marks ------------------------------------------------------------------------------------------------------------ */
+/* --- marks --- */
 
 void tail_mark_dirty(struct tail *l, bool must_read)
 {
@@ -27,7 +31,8 @@ void tail_mark_dirty(struct tail *l, bool must_read)
     l->must_read = l->must_read || must_read;
     if (list_linked(&l->dirty)) return;
     list_push(&t->dirty, &l->dirty);
-    if (!timerq_pending(&t->flush)) (void)timerq_set(t->o.timers, &t->flush, t->o.clock->mono_ms, tails_flush, t);
+    if (!timerq_pending(&t->flush))
+        (void)timerq_set(t->o.timers, &t->flush, t->o.clock->mono_ms, tails_flush, t);
 }
 
 static void tail_retry(void *arg)
@@ -74,7 +79,7 @@ static void tails_flush(void *arg)
     }
 }
 
-/* --- live ------------------------------------------------------------------------------------------------------------- */
+/* --- live --- */
 
 bool tail_join(struct tail *l, struct watcher *w)
 {
@@ -154,8 +159,8 @@ static bool tail_append(struct tail *l, const struct entry *e)
     return true;
 }
 
-/* What the live reader got does not follow, or the stream seems to have gone back: every watcher finds out for itself
- * what became of it. */
+/* What the live reader got does not follow, or the stream seems to have gone back: every watcher
+ * finds out for itself what became of it. */
 static void tail_break(struct tail *l)
 {
     struct list_link *k, *next;
@@ -187,13 +192,14 @@ static void tail_entries(void *arg, const struct reply *r, const struct err *e)
     } else {
         tail_take(l, r);
         bool has_more = r->count >= TAIL_LIVE_PAGE;
-        if (has_more || l->must_read || event_id_compare(l->newest, l->asked) > 0) tail_mark_dirty(l, has_more);
+        if (has_more || l->must_read || event_id_compare(l->newest, l->asked) > 0)
+            tail_mark_dirty(l, has_more);
     }
     l->pending--;
     tail_release(l);
 }
 
-/* --- subscriptions ------------------------------------------------------------------------------------------------------ */
+/* --- subscriptions --- */
 
 static void tail_free(struct tail *l)
 {
@@ -242,7 +248,8 @@ static void tail_subscribed(void *arg, const struct reply *r, const struct err *
     else if (is_away)
         l->state = TAIL_AWAY; /* the port subscribes when it can, and says so by on_reset */
     else
-        tail_cut_all(l); /* no room for another channel: the clients come back, perhaps to another gateway */
+        tail_cut_all(
+            l); /* no room for another channel: the clients come back, perhaps to another gateway */
     l->pending--;
     tail_release(l);
 }
@@ -258,8 +265,10 @@ static void tails_message(void *arg, struct view channel, struct view payload)
         return;
     }
     l->pending++;
-    /* A stream begun again, unless an old bell was told twice, or late after a takeover: looking costs little. */
-    bool went_back = event_id_compare(id, l->newest) < 0 || (l->live_count > 0 && id.epoch < l->top.epoch);
+    /* A stream begun again, unless an old bell was told twice, or late after a takeover: looking
+     * costs little. */
+    bool went_back =
+        event_id_compare(id, l->newest) < 0 || (l->live_count > 0 && id.epoch < l->top.epoch);
     l->newest = id;
     if (went_back) tail_break(l);
     if (event_id_compare(id, l->top) > 0 || l->live_count == 0) tail_mark_dirty(l, false);
@@ -300,7 +309,7 @@ static struct tail *tail_new(struct tails *t, const struct job_id *job, struct v
     return l;
 }
 
-/* --- the room -------------------------------------------------------------------------------------------------------------- */
+/* --- the room --- */
 
 struct tails *tails_new(const struct tails_options *o)
 {

@@ -1,8 +1,9 @@
 /* Tokens that carry their own proof, so that no gateway has to remember or share any.
  *
- * What is hard: nothing may be believed before the mac is checked, and there must be one way only to write a token (a
- * second spelling of the same mac or payload is refused), so that a log or a cache cannot be fooled by twins. Both parts
- * are therefore decoded strictly and the mac is taken over the encoded text. */
+ * What is hard: nothing may be believed before the mac is checked, and there must be one way only
+ * to write a token (a second spelling of the same mac or payload is refused), so that a log or a
+ * cache cannot be fooled by twins. Both parts are therefore decoded strictly and the mac is taken
+ * over the encoded text. */
 #include "gateway/token.h"
 
 #include "common/base/hash.h"
@@ -19,7 +20,8 @@ bool token_key_of(struct view secret, struct token_key *ret)
     return true;
 }
 
-static void token_mac(const struct token_key *key, struct view signed_text, unsigned char ret[SHA256_BYTES])
+static void token_mac(const struct token_key *key, struct view signed_text,
+                      unsigned char ret[SHA256_BYTES])
 {
     hash_hmac_sha256(view_make(key->bytes, sizeof key->bytes), signed_text, ret);
 }
@@ -29,8 +31,8 @@ bool token_mint(const struct token_key *key, const struct token_claim *claim, st
     unsigned char mac[SHA256_BYTES];
     char payload[JOB_ID_LEN + CONFIG_NAME_MAX + 32];
     size_t start = out->len;
-    int len = snprintf(payload, sizeof payload, "%s %lld %s", claim->job.text, (long long)claim->expires_ms,
-                       claim->tenant);
+    int len = snprintf(payload, sizeof payload, "%s %lld %s", claim->job.text,
+                       (long long)claim->expires_ms, claim->tenant);
     assert(len > 0 && (size_t)len < sizeof payload);
     buf_put_str(out, TOKEN_PREFIX);
     base64url_put(out, view_make(payload, (size_t)len));
@@ -40,7 +42,8 @@ bool token_mint(const struct token_key *key, const struct token_claim *claim, st
     return base64url_put(out, view_make(mac, sizeof mac)) && !out->failed;
 }
 
-static bool token_mac_is_right(const struct token_key *key, struct view signed_text, struct view mac_text)
+static bool token_mac_is_right(const struct token_key *key, struct view signed_text,
+                               struct view mac_text)
 {
     unsigned char mac[SHA256_BYTES];
     struct buf want;
@@ -65,7 +68,8 @@ static bool token_read_claim(struct view payload, struct token_claim *ret)
     return is_read;
 }
 
-enum token_verdict token_check(const struct token_key *key, struct view text, int64_t wall_ms, struct token_claim *ret)
+enum token_verdict token_check(const struct token_key *key, struct view text, int64_t wall_ms,
+                               struct token_claim *ret)
 {
     struct token_claim claim;
     size_t prefix = sizeof TOKEN_PREFIX - 1;

@@ -2,9 +2,10 @@
  *
  *      lead (retry line, heartbeat) -> pages of history -> live frames -> farewell
  *
- * and what becomes of it when it is slow. Nothing is copied for a live watcher: it points at the first frame it has not
- * taken whole. One that falls behind by more than watcher_bytes_max gives up its place (the half-sent frame goes with it)
- * and reads history again at its own pace; if it then takes nothing for TAIL_CUT_MS it is cut: its client resumes by id.
+ * and what becomes of it when it is slow. Nothing is copied for a live watcher: it points at the
+ * first frame it has not taken whole. One that falls behind by more than watcher_bytes_max gives up
+ * its place (the half-sent frame goes with it) and reads history again at its own pace; if it then
+ * takes nothing for TAIL_CUT_MS it is cut: its client resumes by id.
  *
  *      WAITING --subscribed--> PAGING <--behind / joined--> LIVE
  *                                 '-------- terminal -------'--> ENDED */
@@ -20,7 +21,7 @@ static int64_t watcher_now(const struct watcher *w)
     return w->tail->tails->o.clock->mono_ms;
 }
 
-/* --- taking ------------------------------------------------------------------------------------------------------- */
+/* --- taking --- */
 
 static size_t watcher_take_text(const char **text, char *dst, size_t size)
 {
@@ -81,7 +82,8 @@ ssize_t watcher_pull(struct watcher *w, char *dst, size_t size)
     size_t n = watcher_take_text(&w->lead, dst, size);
     if (n < size) n += watcher_take_pages(w, dst + n, size - n);
     if (n < size) n += watcher_take_frames(w, dst + n, size - n);
-    if (n < size && w->state == WATCHER_ENDED) n += watcher_take_text(&w->farewell, dst + n, size - n);
+    if (n < size && w->state == WATCHER_ENDED)
+        n += watcher_take_text(&w->farewell, dst + n, size - n);
     if (n > 0) {
         w->mark = w->tail->bytes_total;
         w->sent_ms = watcher_now(w);
@@ -102,7 +104,7 @@ struct event_id watcher_cursor(const struct watcher *w)
     return w->cursor;
 }
 
-/* --- being told ---------------------------------------------------------------------------------------------------- */
+/* --- being told --- */
 
 void watcher_wake(struct watcher *w)
 {
@@ -150,7 +152,7 @@ void watcher_demote(struct watcher *w, bool probes)
         pager_restart(w, probes);
 }
 
-/* --- time ----------------------------------------------------------------------------------------------------------- */
+/* --- time --- */
 
 static void watcher_beat(void *arg);
 
@@ -179,14 +181,16 @@ static void watcher_beat(void *arg)
         watcher_cut(w);
         return;
     }
-    watcher_beat_at(w, w->is_late ? now + TAIL_CUT_MS : quiet < beat ? w->sent_ms + beat : now + beat);
+    watcher_beat_at(w, w->is_late     ? now + TAIL_CUT_MS
+                       : quiet < beat ? w->sent_ms + beat
+                                      : now + beat);
     if (!is_idle || quiet < beat || w->state == WATCHER_ENDED) return;
     w->lead = w->format == WATCH_SSE ? watcher_sse_beat : watcher_ndjson_beat;
     watcher_wake(w);
     if (w->state == WATCHER_LIVE && now - l->read_ms >= beat) tail_mark_dirty(l, true);
 }
 
-/* --- beginning and end ---------------------------------------------------------------------------------------------- */
+/* --- beginning and end --- */
 
 bool watcher_start(struct watcher *w)
 {

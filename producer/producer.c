@@ -1,9 +1,10 @@
 /* Records out, reports in.
  *
- * What is hard is being quick to say no. A broker that is away answers nothing until the time-out of a record, and a
- * client that waits five seconds for a 503 sends another five meanwhile. So each home has a breaker: a record that was
- * not acknowledged opens it, and while it is open one record at a time goes out as a probe and all others are refused
- * at once. The first acknowledged record closes it. Nothing here waits, and what is out is counted under a ceiling.
+ * What is hard is being quick to say no. A broker that is away answers nothing until the time-out
+ * of a record, and a client that waits five seconds for a 503 sends another five meanwhile. So each
+ * home has a breaker: a record that was not acknowledged opens it, and while it is open one record
+ * at a time goes out as a probe and all others are refused at once. The first acknowledged record
+ * closes it. Nothing here waits, and what is out is counted under a ceiling.
  *
  *      CLOSED --a report fails--> OPEN --next record--> PROBING --acknowledged--> CLOSED
  *                                  ^----------fails--------'
@@ -95,7 +96,8 @@ static void producer_reported(void *arg, const struct err *e, int64_t offset)
     struct producer_slot *s = arg;
     struct producer *p = s->owner;
     struct producer_done done = s->done;
-    struct producer_report r = {.e = e, .topic = s->topic, .partition = s->partition, .offset = offset};
+    struct producer_report r = {
+        .e = e, .topic = s->topic, .partition = s->partition, .offset = offset};
     bool is_silence = e && (e->code == ERR_TIMEOUT || e->code == ERR_UNAVAILABLE);
     producer_breaker_set(p, s->partition, is_silence ? BREAKER_OPEN : BREAKER_CLOSED);
     *(e ? &p->counts.failed : &p->counts.acknowledged) += 1;
@@ -103,13 +105,15 @@ static void producer_reported(void *arg, const struct err *e, int64_t offset)
     done.fn(done.arg, &r);
 }
 
-static enum err_code producer_send_now(struct producer *p, const struct record_out *rec, enum topic topic,
-                                   const struct producer_done *done, struct err *err)
+static enum err_code producer_send_now(struct producer *p, const struct record_out *rec,
+                                       enum topic topic, const struct producer_done *done,
+                                       struct err *err)
 {
     if (p->out.count >= p->outstanding_max)
         return err_set(err, ERR_FULL, "%zu records wait for their acknowledgement", p->out.count);
     if (p->breakers[rec->partition] == BREAKER_PROBING)
-        return err_set(err, ERR_UNAVAILABLE, "Kafka does not answer for home %d", (int)rec->partition);
+        return err_set(err, ERR_UNAVAILABLE, "Kafka does not answer for home %d",
+                       (int)rec->partition);
     struct producer_slot *s = producer_slot_take(p);
     if (!s) return err_set(err, ERR_NOMEM, "no memory for a record");
     s->owner = p;
@@ -124,8 +128,9 @@ static enum err_code producer_send_now(struct producer *p, const struct record_o
     return code;
 }
 
-static enum err_code producer_send(struct producer *p, const struct record_out *rec, enum topic topic,
-                                   const struct producer_done *done, struct err *err)
+static enum err_code producer_send(struct producer *p, const struct record_out *rec,
+                                   enum topic topic, const struct producer_done *done,
+                                   struct err *err)
 {
     enum err_code code = producer_send_now(p, rec, topic, done, err);
     if (code != ERR_OK) p->counts.refused++;
@@ -139,8 +144,8 @@ static enum topic producer_topic_of(const struct job_head *head, int64_t wall_ms
     return head->cls == CLASS_BULK ? TOPIC_JOBS_BULK : TOPIC_JOBS_INTERACTIVE;
 }
 
-enum err_code producer_submit(struct producer *p, const struct job_head *head, struct view value, int64_t wall_ms,
-                              const struct producer_done *done, struct err *err)
+enum err_code producer_submit(struct producer *p, const struct job_head *head, struct view value,
+                              int64_t wall_ms, const struct producer_done *done, struct err *err)
 {
     struct job_scratch scratch;
     struct record_out rec;
@@ -151,12 +156,13 @@ enum err_code producer_submit(struct producer *p, const struct job_head *head, s
     scratch.used = 0;
     job_head_write(head, &rec, &scratch);
     if (rec.partition < 0 || (uint32_t)rec.partition >= p->partitions)
-        return err_set(err, ERR_INVALID, "the id names home %d of %u", (int)rec.partition, (unsigned)p->partitions);
+        return err_set(err, ERR_INVALID, "the id names home %d of %u", (int)rec.partition,
+                       (unsigned)p->partitions);
     return producer_send(p, &rec, topic, done, err);
 }
 
-enum err_code producer_state(struct producer *p, const struct state_record *s, const struct producer_done *done,
-                             struct err *err)
+enum err_code producer_state(struct producer *p, const struct state_record *s,
+                             const struct producer_done *done, struct err *err)
 {
     struct state_scratch scratch;
     struct record_out rec;
@@ -166,7 +172,8 @@ enum err_code producer_state(struct producer *p, const struct state_record *s, c
     scratch.job.used = 0;
     state_record_write(s, &rec, &scratch);
     if (rec.partition < 0 || (uint32_t)rec.partition >= p->partitions)
-        return err_set(err, ERR_INVALID, "the id names home %d of %u", (int)rec.partition, (unsigned)p->partitions);
+        return err_set(err, ERR_INVALID, "the id names home %d of %u", (int)rec.partition,
+                       (unsigned)p->partitions);
     return producer_send(p, &rec, TOPIC_STATE, done, err);
 }
 
@@ -183,7 +190,8 @@ bool producer_is_well(const struct producer *p)
 void producer_trust(struct producer *p)
 {
     for (uint32_t home = 0; home < p->partitions && p->unwell > 0; home++)
-        if (p->breakers[home] == BREAKER_OPEN) producer_breaker_set(p, (int32_t)home, BREAKER_CLOSED);
+        if (p->breakers[home] == BREAKER_OPEN)
+            producer_breaker_set(p, (int32_t)home, BREAKER_CLOSED);
 }
 
 struct producer_counts producer_counts(const struct producer *p)

@@ -4,11 +4,12 @@
 #include "schemas/state.h"
 #include "schemas/topics.h"
 
-/* The publishing library: a job or a state record in, the truth about its delivery out. Never blocks; written against
- * publish_port, so the simulation runs it as it is.
+/* The publishing library: a job or a state record in, the truth about its delivery out. Never
+ * blocks; written against publish_port, so the simulation runs it as it is.
  *
- * An accepted record is reported exactly once, never from inside the call. A report with e NULL means: acknowledged by
- * every in-sync replica. ERR_TIMEOUT and ERR_UNAVAILABLE mean: it may have landed all the same. */
+ * An accepted record is reported exactly once, never from inside the call. A report with e NULL
+ * means: acknowledged by every in-sync replica. ERR_TIMEOUT and ERR_UNAVAILABLE mean: it may have
+ * landed all the same. */
 struct producer;
 
 struct producer_options {
@@ -32,13 +33,16 @@ struct producer_done { /* whom to tell */
 };
 
 struct producer *producer_new(const struct producer_options *o); /* NULL: no memory */
-/* What is still out is told to nobody any more: flush the port first. The port must call nothing afterwards. */
+/* What is still out is told to nobody any more: flush the port first. The port must call nothing
+ * afterwards. */
 void producer_free(struct producer *p);
 
-/* A new job to jobs.<class>[home], or, when due_ms lies at least the smallest tier ahead, to the delay tier that holds
- * it. Copies head and value as far as it needs them. ERR_FULL, ERR_TOO_LARGE, ERR_UNAVAILABLE: nothing was sent. */
-MUST_CHECK enum err_code producer_submit(struct producer *p, const struct job_head *head, struct view value,
-                                         int64_t wall_ms, const struct producer_done *done, struct err *err);
+/* A new job to jobs.<class>[home], or, when due_ms lies at least the smallest tier ahead, to the
+ * delay tier that holds it. Copies head and value as far as it needs them. ERR_FULL, ERR_TOO_LARGE,
+ * ERR_UNAVAILABLE: nothing was sent. */
+MUST_CHECK enum err_code producer_submit(struct producer *p, const struct job_head *head,
+                                         struct view value, int64_t wall_ms,
+                                         const struct producer_done *done, struct err *err);
 /* A record of the job's life to state[home]. */
 MUST_CHECK enum err_code producer_state(struct producer *p, const struct state_record *s,
                                         const struct producer_done *done, struct err *err);

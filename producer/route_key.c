@@ -1,8 +1,9 @@
 /* Names and homes of new jobs.
  *
- * What is hard: the two keys must not be mixed up. An Idempotency-Key names the job, so the id may hang on nothing else:
- * were the body's routing key mixed in, a retry with a changed body would be another job in another home and the
- * mismatch would never be seen. A routing key only chooses the home, so the id stays random. */
+ * What is hard: the two keys must not be mixed up. An Idempotency-Key names the job, so the id may
+ * hang on nothing else: were the body's routing key mixed in, a retry with a changed body would be
+ * another job in another home and the mismatch would never be seen. A routing key only chooses the
+ * home, so the id stays random. */
 #include "producer/route_key.h"
 
 #include <assert.h>
@@ -16,7 +17,8 @@ static void route_key_set_home(struct job_id *id, uint32_t home)
     id->text[17] = hex[home & 15];
 }
 
-struct job_id route_key_id(struct id_space space, const struct route_key *k, int64_t wall_ms, struct rng *rng)
+struct job_id route_key_id(struct id_space space, const struct route_key *k, int64_t wall_ms,
+                           struct rng *rng)
 {
     if (k->idempotency.ptr) return id_new_v8(space, k->tenant, k->idempotency);
     struct job_id id = id_new_v7(space, k->tenant, wall_ms, rng);

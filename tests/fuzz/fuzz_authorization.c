@@ -1,5 +1,6 @@
-/* Any bytes as Authorization, x-api-key and job token: nobody is let in by anything but the key, and every token that is
- * taken is one that was signed. The first byte chooses; method and path are fed too. */
+/* Any bytes as Authorization, x-api-key and job token: nobody is let in by anything but the key,
+ * and every token that is taken is one that was signed. The first byte chooses; method and path are
+ * fed too. */
 #include "common/base/hash.h"
 #include "gateway/auth.h"
 #include "gateway/cors.h"
@@ -20,7 +21,8 @@ static void fuzz_key(struct view text, bool is_authorization)
     hash_sha256(view_of(fuzz_real_key), k.sha256);
     struct auth *auth = auth_new(&tenant, 1);
     if (!auth) return;
-    if (auth_key_of(is_authorization ? text : VIEW_NONE, is_authorization ? VIEW_NONE : text, &key)) {
+    if (auth_key_of(is_authorization ? text : VIEW_NONE, is_authorization ? VIEW_NONE : text,
+                    &key)) {
         assert(key.len > 0 && key.ptr >= text.ptr && key.ptr + key.len <= text.ptr + text.len);
         assert(auth_check(auth, key, &who) == view_eq_str(key, fuzz_real_key));
     }
@@ -46,7 +48,8 @@ static void fuzz_path(struct view text)
     if (!view_cut(text, ' ', &method, &path)) path = text;
     if (route_find(method, path, &m) != ROUTE_FOUND) return;
     assert(m.route && strlen(m.allow) < ROUTE_ALLOW_MAX);
-    if (m.param.ptr) assert(m.param.len > 0 && m.param.ptr > path.ptr && !memchr(m.param.ptr, '/', m.param.len));
+    if (m.param.ptr)
+        assert(m.param.len > 0 && m.param.ptr > path.ptr && !memchr(m.param.ptr, '/', m.param.len));
 }
 
 static void fuzz_origin(struct view text)

@@ -1,5 +1,5 @@
-/* Any bytes as cursors (of streams, of lists), idempotency keys, preferences and traces: nothing wild is taken, and what is
- * taken has one spelling. */
+/* Any bytes as cursors (of streams, of lists), idempotency keys, preferences and traces: nothing
+ * wild is taken, and what is taken has one spelling. */
 #include "gateway/fields.h"
 #include "gateway/page.h"
 #include <assert.h>

@@ -1,7 +1,8 @@
 #ifndef TESTS_UNIT_GATEWAY_RIG_H
 #define TESTS_UNIT_GATEWAY_RIG_H
-/* A world for the gateway's deciding parts: virtual time, one job's stream and meta in a pretended Redis, doorbells, and
- * Kafka's answers by hand. Nothing is answered from inside a call; rig_run lets everything due happen. */
+/* A world for the gateway's deciding parts: virtual time, one job's stream and meta in a pretended
+ * Redis, doorbells, and Kafka's answers by hand. Nothing is answered from inside a call; rig_run
+ * lets everything due happen. */
 #include "common/base/list.h"
 #include "schemas/fn.h"
 #include <setjmp.h>
@@ -60,7 +61,8 @@ static inline void rig_call_free(struct rig_call *c)
     free(c);
 }
 
-static inline void rig_call(void *self, const struct view *argv, size_t argc, redis_reply_fn *fn, void *arg)
+static inline void rig_call(void *self, const struct view *argv, size_t argc, redis_reply_fn *fn,
+                            void *arg)
 {
     struct rig *r = self;
     struct rig_call *c = calloc(1, sizeof *c);
@@ -83,7 +85,7 @@ static inline struct redis_port rig_port(struct rig *r)
     return (struct redis_port){.self = r, .call = rig_call, .is_up = rig_is_up};
 }
 
-/* --- doorbells --------------------------------------------------------------------------------------------------- */
+/* --- doorbells --- */
 
 static inline void rig_subscribe(void *self, struct view channel, redis_reply_fn *fn, void *arg)
 {
@@ -108,7 +110,8 @@ static inline void rig_unsubscribe(void *self, struct view channel)
     r->unsubscribed++;
 }
 
-static inline void rig_listen(void *self, redis_message_fn *on_message, void (*on_reset)(void *arg), void *arg)
+static inline void rig_listen(void *self, redis_message_fn *on_message, void (*on_reset)(void *arg),
+                              void *arg)
 {
     struct rig *r = self;
     r->on_message = on_message;
@@ -118,7 +121,9 @@ static inline void rig_listen(void *self, redis_message_fn *on_message, void (*o
 
 static inline struct redis_sub_port rig_sub_port(struct rig *r)
 {
-    return (struct redis_sub_port){.self = r, .subscribe = rig_subscribe, .unsubscribe = rig_unsubscribe,
+    return (struct redis_sub_port){.self = r,
+                                   .subscribe = rig_subscribe,
+                                   .unsubscribe = rig_unsubscribe,
                                    .listen = rig_listen};
 }
 
@@ -127,10 +132,11 @@ static inline void rig_ring(struct rig *r, struct event_id id)
     char channel[FN_KEY_MAX], payload[EVENT_ID_REDIS];
     event_id_format_redis(id, payload);
     if (!r->is_subscribed || r->is_sub_down) return;
-    r->on_message(r->listen_arg, fn_key(FN_KEY_CHANNEL, view_of(r->job.text), channel), view_of(payload));
+    r->on_message(r->listen_arg, fn_key(FN_KEY_CHANNEL, view_of(r->job.text), channel),
+                  view_of(payload));
 }
 
-/* --- the job ------------------------------------------------------------------------------------------------------ */
+/* --- the job --- */
 
 static inline void rig_set(struct rig *r, const char *name, const char *value)
 {
@@ -158,18 +164,23 @@ static inline void rig_wipe_meta(struct rig *r)
 }
 
 /* Adds without ringing. more: further members, each with its comma in front, or "". */
-static inline void rig_put(struct rig *r, uint64_t epoch, uint64_t seq, const char *type, const char *more)
+static inline void rig_put(struct rig *r, uint64_t epoch, uint64_t seq, const char *type,
+                           const char *more)
 {
     size_t size = strlen(more) + 256;
     char *data = malloc(size);
     assert_non_null(data);
     assert_true(r->entry_count < RIG_ENTRIES);
-    snprintf(data, size, "{\"type\":\"%s\",\"job_id\":\"%s\",\"seq\":%llu,\"ts\":\"2026-11-24T20:55:43.123Z\"%s}", type,
-             r->job.text, (unsigned long long)seq, more);
-    r->entries[r->entry_count++] = (struct rig_entry){.id = {epoch, seq}, .type = type, .data = data};
+    snprintf(
+        data, size,
+        "{\"type\":\"%s\",\"job_id\":\"%s\",\"seq\":%llu,\"ts\":\"2026-11-24T20:55:43.123Z\"%s}",
+        type, r->job.text, (unsigned long long)seq, more);
+    r->entries[r->entry_count++] =
+        (struct rig_entry){.id = {epoch, seq}, .type = type, .data = data};
 }
 
-static inline void rig_append(struct rig *r, uint64_t epoch, uint64_t seq, const char *type, const char *more)
+static inline void rig_append(struct rig *r, uint64_t epoch, uint64_t seq, const char *type,
+                              const char *more)
 {
     rig_put(r, epoch, seq, type, more);
     rig_ring(r, (struct event_id){epoch, seq});
@@ -184,7 +195,7 @@ static inline void rig_live_job(struct rig *r)
     rig_set(r, "cr", "1795553743123");
 }
 
-/* --- answers ------------------------------------------------------------------------------------------------------ */
+/* --- answers --- */
 
 static inline bool rig_is_past(struct event_id id, struct event_id from)
 {
@@ -239,7 +250,8 @@ static inline void rig_answer_meta(struct rig *r, struct rig_call *c)
     c->fn(c->arg, &answer, NULL);
 }
 
-static inline void rig_answer_admit(struct rig *r, struct rig_call *c, int64_t kind, int64_t reserved)
+static inline void rig_answer_admit(struct rig *r, struct rig_call *c, int64_t kind,
+                                    int64_t reserved)
 {
     const struct reply items[4] = {{.kind = REPLY_INT, .num = kind},
                                    {.kind = REPLY_STR, .str = VIEW_LIT("queued")},

@@ -24,8 +24,8 @@ struct kafka_rig {
     int32_t last_partition;
 };
 
-static inline enum err_code kafka_publish(void *self, const struct record_out *rec, publish_fn *done, void *arg,
-                                          struct err *err)
+static inline enum err_code kafka_publish(void *self, const struct record_out *rec,
+                                          publish_fn *done, void *arg, struct err *err)
 {
     struct kafka_rig *k = self;
     if (k->refuses != ERR_OK) return err_set(err, k->refuses, "refused");

@@ -9,14 +9,16 @@ static struct workflows *workflows_of(void)
     static const char *const files[] = {
         "name: noop\nversion: 1\nsteps:\n  - id: echo\n    transform: \"${ .input }\"\n",
         "name: noop\nversion: 2\nsteps:\n  - id: echo\n    transform: \"${ .input }\"\n",
-        "name: strict\nversion: 1\ninput: {type: object, required: [url], properties: {url: {type: string}}}\n"
+        "name: strict\nversion: 1\ninput: {type: object, required: [url], properties: {url: {type: "
+        "string}}}\n"
         "steps:\n  - id: echo\n    transform: \"${ .input }\"\n"};
     struct workflows *ws = workflows_new();
     assert_non_null(ws);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         struct workflow *w = NULL;
         struct err err = {.code = ERR_OK};
-        if (workflow_parse(view_of(files[i]), "test.yaml", &w, &err) != ERR_OK) fail_msg("%s %s", err.where, err.text);
+        if (workflow_parse(view_of(files[i]), "test.yaml", &w, &err) != ERR_OK)
+            fail_msg("%s %s", err.where, err.text);
         assert_int_equal(workflows_add(ws, w, &err), ERR_OK);
     }
     return ws;
@@ -30,7 +32,8 @@ static void good_bodies_are_admitted(void **state)
     struct admit_refusal r;
     struct job_head head;
     struct buf value;
-    struct view body = VIEW_LIT("{\"workflow\":\"noop\",\"input\":{\"x\":0.1,\"n\":123456789012345678901234567890}}");
+    struct view body = VIEW_LIT(
+        "{\"workflow\":\"noop\",\"input\":{\"x\":0.1,\"n\":123456789012345678901234567890}}");
     assert_true(admit_check(ws, body, 1000, &a, &r));
     assert_int_equal(a.workflow->version, 2); /* the newest is pinned */
     admit_head(&a, VIEW_LIT("acme"), body, 1000, &head);
@@ -42,11 +45,14 @@ static void good_bodies_are_admitted(void **state)
     buf_init(&value, 4096);
     assert_true(admit_value(&a, &value));
     buf_put(&value, "", 1);
-    assert_non_null(strstr(value.data, "{\"x\":0.1,\"n\":123456789012345678901234567890}")); /* the very bytes */
+    assert_non_null(strstr(
+        value.data, "{\"x\":0.1,\"n\":123456789012345678901234567890}")); /* the very bytes */
     buf_fini(&value);
-    assert_true(admit_check(ws, VIEW_LIT("{\"workflow\":\"noop\",\"version\":1,\"input\":null}"), 1000, &a, &r));
+    assert_true(admit_check(ws, VIEW_LIT("{\"workflow\":\"noop\",\"version\":1,\"input\":null}"),
+                            1000, &a, &r));
     assert_int_equal(a.workflow->version, 1);
-    assert_true(admit_check(ws, VIEW_LIT("{\"workflow\":\"strict\",\"input\":{\"url\":\"x\"}}"), 1000, &a, &r));
+    assert_true(admit_check(ws, VIEW_LIT("{\"workflow\":\"strict\",\"input\":{\"url\":\"x\"}}"),
+                            1000, &a, &r));
     workflows_free(ws);
 }
 
@@ -57,7 +63,8 @@ static void the_fingerprint_is_of_the_bytes(void **state)
     struct admitted a;
     struct admit_refusal r;
     struct job_head one, two;
-    struct view x = VIEW_LIT("{\"workflow\":\"noop\",\"input\":1}"), y = VIEW_LIT("{\"workflow\":\"noop\", \"input\":1}");
+    struct view x = VIEW_LIT("{\"workflow\":\"noop\",\"input\":1}"),
+                y = VIEW_LIT("{\"workflow\":\"noop\", \"input\":1}");
     assert_true(admit_check(ws, x, 1000, &a, &r));
     admit_head(&a, VIEW_LIT("acme"), x, 1000, &one);
     assert_true(admit_check(ws, y, 1000, &a, &r));
@@ -91,7 +98,8 @@ static void refusals_name_the_place(void **state)
         struct admitted a;
         struct admit_refusal r;
         assert_false(admit_check(ws, view_of(cases[i].body), 1000, &a, &r));
-        if (r.problem != cases[i].problem) fail_msg("%s: %s", cases[i].body, problem_code(r.problem));
+        if (r.problem != cases[i].problem)
+            fail_msg("%s: %s", cases[i].body, problem_code(r.problem));
         assert_true(view_starts(view_of(r.err.where), cases[i].pointer));
         assert_true(r.err.text[0] != '\0');
     }
@@ -105,8 +113,10 @@ static void refusals_hold_nothing_of_the_input(void **state)
     struct admitted a;
     struct admit_refusal r;
     static const char *const bodies[] = {
-        "{\"workflow\":\"strict\",\"input\":{\"url\":[\"canary\"]}}", "{\"workflow\":\"canary\",\"input\":1}",
-        "{\"workflow\":\"noop\",\"class\":\"canary\",\"input\":1}", "{\"workflow\":\"noop\",\"input\":\"canary"};
+        "{\"workflow\":\"strict\",\"input\":{\"url\":[\"canary\"]}}",
+        "{\"workflow\":\"canary\",\"input\":1}",
+        "{\"workflow\":\"noop\",\"class\":\"canary\",\"input\":1}",
+        "{\"workflow\":\"noop\",\"input\":\"canary"};
     for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
         assert_false(admit_check(ws, view_of(bodies[i]), 1000, &a, &r));
         assert_null(strstr(r.err.text, "canary"));
@@ -114,7 +124,7 @@ static void refusals_hold_nothing_of_the_input(void **state)
     workflows_free(ws);
 }
 
-/* --- quota --------------------------------------------------------------------------------------------------------- */
+/* --- quota --- */
 
 static void told(void *arg)
 {

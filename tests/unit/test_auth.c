@@ -19,7 +19,8 @@ static struct config_key key_of(const char *text, unsigned scopes)
 static void a_key_opens_its_tenant_with_its_scopes(void **state)
 {
     (void)state;
-    struct config_key a[2] = {key_of("sk-a1", SCOPE_SUBMIT | SCOPE_READ), key_of("sk-a2", SCOPE_READ)};
+    struct config_key a[2] = {key_of("sk-a1", SCOPE_SUBMIT | SCOPE_READ),
+                              key_of("sk-a2", SCOPE_READ)};
     struct config_key b[1] = {key_of("sk-b", SCOPE_ADMIN)};
     struct config_tenant tenants[2] = {{.id = "acme", .keys = a, .key_count = 2, .max_queued = 7},
                                        {.id = "beta", .keys = b, .key_count = 1}};
@@ -35,7 +36,8 @@ static void a_key_opens_its_tenant_with_its_scopes(void **state)
     assert_true(auth_check(auth, VIEW_LIT("sk-b"), &who));
     assert_string_equal(who.tenant, "beta");
     static const char *const wrong[] = {"", "sk-a", "sk-a1 ", "sk-a11", "SK-A1", "acme"};
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) assert_false(auth_check(auth, view_of(wrong[i]), &who));
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_false(auth_check(auth, view_of(wrong[i]), &who));
     /* the hash itself is no key */
     char hex[SHA256_HEX];
     hash_hex(a[0].sha256, SHA256_BYTES, hex);
@@ -60,7 +62,8 @@ static void two_tenants_with_one_key_are_refused(void **state)
 {
     (void)state;
     struct config_key k = key_of("same", SCOPE_READ);
-    struct config_tenant tenants[2] = {{.id = "a", .keys = &k, .key_count = 1}, {.id = "b", .keys = &k, .key_count = 1}};
+    struct config_tenant tenants[2] = {{.id = "a", .keys = &k, .key_count = 1},
+                                       {.id = "b", .keys = &k, .key_count = 1}};
     assert_null(auth_new(tenants, 2));
 }
 
@@ -99,7 +102,8 @@ static void the_key_is_found_where_clients_put_it(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct view key = VIEW_NONE;
-        bool found = auth_key_of(view_of(cases[i].authorization), view_of(cases[i].x_api_key), &key);
+        bool found =
+            auth_key_of(view_of(cases[i].authorization), view_of(cases[i].x_api_key), &key);
         assert_int_equal(found, cases[i].key != NULL);
         if (found) assert_true(view_eq_str(key, cases[i].key));
     }

@@ -22,9 +22,17 @@ static void listed_origins_alone_are_let_in(void **state)
     (void)state;
     assert_string_equal(decide("https://app.example", false), "https://app.example");
     assert_string_equal(decide("http://localhost:3000", false), "http://localhost:3000");
-    static const char *const others[] = {"https://app.example.evil", "https://app.exampl", "http://app.example", "null",
-                                         "https://app.example:443", "HTTPS://APP.EXAMPLE", "https://app.example/", "", "*"};
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) assert_string_equal(decide(others[i], false), "");
+    static const char *const others[] = {"https://app.example.evil",
+                                         "https://app.exampl",
+                                         "http://app.example",
+                                         "null",
+                                         "https://app.example:443",
+                                         "HTTPS://APP.EXAMPLE",
+                                         "https://app.example/",
+                                         "",
+                                         "*"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        assert_string_equal(decide(others[i], false), "");
     assert_string_equal(decide(NULL, true), "");
 }
 

@@ -42,8 +42,10 @@ static void idempotency_keys(void **state)
     }
     char longest[IDEMPOTENCY_KEY_MAX + 2];
     memset(longest, 'k', sizeof longest);
-    assert_int_equal(fields_idempotency_key(view_make(longest, IDEMPOTENCY_KEY_MAX), key), FIELD_GOOD);
-    assert_int_equal(fields_idempotency_key(view_make(longest, IDEMPOTENCY_KEY_MAX + 1), key), FIELD_BAD);
+    assert_int_equal(fields_idempotency_key(view_make(longest, IDEMPOTENCY_KEY_MAX), key),
+                     FIELD_GOOD);
+    assert_int_equal(fields_idempotency_key(view_make(longest, IDEMPOTENCY_KEY_MAX + 1), key),
+                     FIELD_BAD);
 }
 
 static void preferences(void **state)
@@ -53,9 +55,22 @@ static void preferences(void **state)
         const char *field;
         int64_t wait; /* -1: none */
     } cases[] = {
-        {"wait=30", 30}, {"respond-async, wait=5", 5}, {"Wait = 7", 7}, {"wait=\"9\"", 9}, {"wait=3; foo=bar", 3},
-        {"wait=0", 0}, {"wait=99999999", WAIT_MAX_S}, {"handling=lenient", -1}, {"wait", -1}, {"wait=", -1},
-        {"wait=-1", -1}, {"wait=abc", -1}, {"", -1}, {"wait=1.5", -1}, {"await=5", -1}, {",,wait=2,", 2},
+        {"wait=30", 30},
+        {"respond-async, wait=5", 5},
+        {"Wait = 7", 7},
+        {"wait=\"9\"", 9},
+        {"wait=3; foo=bar", 3},
+        {"wait=0", 0},
+        {"wait=99999999", WAIT_MAX_S},
+        {"handling=lenient", -1},
+        {"wait", -1},
+        {"wait=", -1},
+        {"wait=-1", -1},
+        {"wait=abc", -1},
+        {"", -1},
+        {"wait=1.5", -1},
+        {"await=5", -1},
+        {",,wait=2,", 2},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         int64_t wait = -1;
@@ -74,15 +89,21 @@ static void trace_contexts(void **state)
     char got[TRACEPARENT_LEN + 1];
     assert_true(fields_traceparent(view_of(good), got));
     assert_string_equal(got, good);
-    assert_true(fields_traceparent(VIEW_LIT("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more"), got));
+    assert_true(fields_traceparent(
+        VIEW_LIT("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more"), got));
     assert_string_equal(got, good); /* read by its 00 prefix */
     static const char *const bad[] = {
-        "", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0",
-        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more", "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-        "00-00000000000000000000000000000000-00f067aa0ba902b7-01", "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-        "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01", "00_4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+        "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+        "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+        "00_4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01x"};
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_false(fields_traceparent(view_of(bad[i]), got));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(fields_traceparent(view_of(bad[i]), got));
     assert_false(fields_traceparent(VIEW_NONE, got));
 }
 
@@ -122,9 +143,14 @@ static void cursors(void **state)
     assert_int_equal(id.epoch, 5);
     assert_int_equal(id.seq, 7);
     assert_int_equal(fields_cursor(VIEW_NONE, good, &id), FIELD_GOOD);
-    assert_int_equal(fields_cursor(good, VIEW_LIT("xx"), &id), FIELD_GOOD); /* the field is newer than the URL */
-    static const char *const bad[] = {"5-7", "x", "0000000000000005-000000000", "0000000000000005-00000000070",
-                                      "000000000000000a-0000000007", "0000000000000005_0000000007"};
+    assert_int_equal(fields_cursor(good, VIEW_LIT("xx"), &id),
+                     FIELD_GOOD); /* the field is newer than the URL */
+    static const char *const bad[] = {"5-7",
+                                      "x",
+                                      "0000000000000005-000000000",
+                                      "0000000000000005-00000000070",
+                                      "000000000000000a-0000000007",
+                                      "0000000000000005_0000000007"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(fields_cursor(view_of(bad[i]), VIEW_NONE, &id), FIELD_BAD);
 }
@@ -132,8 +158,9 @@ static void cursors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(idempotency_keys), cmocka_unit_test(preferences), cmocka_unit_test(trace_contexts),
-        cmocka_unit_test(request_ids),      cmocka_unit_test(cursors),
+        cmocka_unit_test(idempotency_keys), cmocka_unit_test(preferences),
+        cmocka_unit_test(trace_contexts),   cmocka_unit_test(request_ids),
+        cmocka_unit_test(cursors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,9 +29,12 @@ static void a_position_survives_the_client(void **state)
     assert_true(got.has);
     assert_int_equal(got.score, p.score);
     assert_string_equal(got.id.text, ID_A);
-    for (size_t len = 0; len < text.len; len++) assert_false(page_position_read(view_make(text.data, len), &got));
-    static const char *const bad[] = {"", "x", "cDEg", "cDEgMSAx", "!!!!", "cDIgMTc5NTU1NzQ2MTY0NCAwMWEyMGY5MA"};
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_false(page_position_read(view_of(bad[i]), &got));
+    for (size_t len = 0; len < text.len; len++)
+        assert_false(page_position_read(view_make(text.data, len), &got));
+    static const char *const bad[] = {"",         "x",    "cDEg",
+                                      "cDEgMSAx", "!!!!", "cDIgMTc5NTU1NzQ2MTY0NCAwMWEyMGY5MA"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(page_position_read(view_of(bad[i]), &got));
     buf_fini(&text);
 }
 
@@ -49,7 +52,8 @@ static void what_comes_after_is_older_or_a_lower_id(void **state)
 static void filters(void **state)
 {
     (void)state;
-    struct page_filter all = {.status = -1}, failed = {.status = JOB_FAILED}, hello = {.status = -1, .workflow = "hello"};
+    struct page_filter all = {.status = -1}, failed = {.status = JOB_FAILED},
+                       hello = {.status = -1, .workflow = "hello"};
     assert_true(page_passes(&all, VIEW_LIT("queued"), VIEW_LIT("hello@1")));
     assert_true(page_passes(&all, VIEW_LIT("queued"), VIEW_NONE));
     assert_true(page_passes(&failed, VIEW_LIT("failed"), VIEW_LIT("hello@1")));

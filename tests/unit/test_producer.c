@@ -1,4 +1,5 @@
-/* The publishing library: where records go, what is told of them, and how quickly a silent Kafka is noticed. */
+/* The publishing library: where records go, what is told of them, and how quickly a silent Kafka is
+ * noticed. */
 #include "producer/producer.h"
 #include "producer/route_key.h"
 #include <setjmp.h>
@@ -37,7 +38,9 @@ static struct producer *make(size_t outstanding_max)
 {
     memset(&kafka, 0, sizeof kafka);
     assert_true(topics_init(&topics, "t."));
-    const struct producer_options o = {.port = kafka_rig_port(&kafka), .topics = &topics, .partitions = HOMES,
+    const struct producer_options o = {.port = kafka_rig_port(&kafka),
+                                       .topics = &topics,
+                                       .partitions = HOMES,
                                        .outstanding_max = outstanding_max};
     struct producer *p = producer_new(&o);
     assert_non_null(p);
@@ -46,7 +49,8 @@ static struct producer *make(size_t outstanding_max)
 
 static struct job_head head_in(uint32_t home)
 {
-    struct job_head h = {.cls = CLASS_INTERACTIVE, .created_ms = 1000, .since = -1, .tenant = "acme"};
+    struct job_head h = {
+        .cls = CLASS_INTERACTIVE, .created_ms = 1000, .since = -1, .tenant = "acme"};
     h.id = id_new_derived(VIEW_LIT("x"), VIEW_LIT(""), home);
     return h;
 }
@@ -65,10 +69,11 @@ static void records_go_to_their_topic_and_home(void **state)
         enum job_class cls;
         int64_t due_ms;
         const char *topic;
-    } cases[] = {{CLASS_INTERACTIVE, 0, "t.jobs.interactive"},     {CLASS_BULK, 0, "t.jobs.bulk"},
-                 {CLASS_INTERACTIVE, 1000, "t.jobs.interactive"},  {CLASS_BULK, 5999, "t.jobs.bulk"},
-                 {CLASS_INTERACTIVE, 6000, "t.delay.5s"},          {CLASS_BULK, 31000, "t.delay.30s"},
-                 {CLASS_BULK, 1000 + 24 * 3600000, "t.delay.6h"}};
+    } cases[] = {
+        {CLASS_INTERACTIVE, 0, "t.jobs.interactive"},    {CLASS_BULK, 0, "t.jobs.bulk"},
+        {CLASS_INTERACTIVE, 1000, "t.jobs.interactive"}, {CLASS_BULK, 5999, "t.jobs.bulk"},
+        {CLASS_INTERACTIVE, 6000, "t.delay.5s"},         {CLASS_BULK, 31000, "t.delay.30s"},
+        {CLASS_BULK, 1000 + 24 * 3600000, "t.delay.6h"}};
     struct producer *p = make(100);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct heard h = {0};
@@ -96,7 +101,8 @@ static void state_records_go_to_state(void **state)
     struct producer *p = make(100);
     struct heard h = {0};
     struct err err;
-    struct state_record s = {.kind = STATE_CANCEL, .head = head_in(3), .item = -1, .value = VIEW_LIT("{}")};
+    struct state_record s = {
+        .kind = STATE_CANCEL, .head = head_in(3), .item = -1, .value = VIEW_LIT("{}")};
     const struct producer_done done = {hear, &h};
     assert_int_equal(producer_state(p, &s, &done, &err), ERR_OK);
     assert_string_equal(kafka.last_topic, "t.state");
@@ -173,7 +179,7 @@ static void a_foreign_home_is_refused(void **state)
     producer_free(p);
 }
 
-/* --- names and homes of new jobs ------------------------------------------------------------------------------------- */
+/* --- names and homes of new jobs --- */
 
 static void an_idempotency_key_alone_names_the_job(void **state)
 {
@@ -182,10 +188,12 @@ static void an_idempotency_key_alone_names_the_job(void **state)
     struct rng a, b;
     rng_seed(&a, 1);
     rng_seed(&b, 2);
-    struct route_key k = {.tenant = VIEW_LIT("acme"), .idempotency = VIEW_LIT("k1")}, routed = k, other = k;
+    struct route_key k = {.tenant = VIEW_LIT("acme"), .idempotency = VIEW_LIT("k1")}, routed = k,
+                     other = k;
     routed.routing = VIEW_LIT("elsewhere");
     other.tenant = VIEW_LIT("beta");
-    struct job_id one = route_key_id(space, &k, 1000, &a), two = route_key_id(space, &routed, 9000, &b),
+    struct job_id one = route_key_id(space, &k, 1000, &a),
+                  two = route_key_id(space, &routed, 9000, &b),
                   foreign = route_key_id(space, &other, 1000, &a);
     assert_string_equal(one.text, two.text);
     assert_string_not_equal(one.text, foreign.text);
@@ -198,12 +206,14 @@ static void a_routing_key_alone_chooses_the_home(void **state)
     const struct id_space space = {64, 16};
     struct rng rng;
     rng_seed(&rng, 1);
-    struct route_key k = {.tenant = VIEW_LIT("acme"), .routing = VIEW_LIT("customer-7")}, free_choice = k;
+    struct route_key k = {.tenant = VIEW_LIT("acme"), .routing = VIEW_LIT("customer-7")},
+                     free_choice = k;
     free_choice.routing = VIEW_NONE;
     uint32_t home = id_home(space, k.tenant, k.routing), seen = 0;
     struct job_id last = {""};
     for (int i = 0; i < 50; i++) {
-        struct job_id id = route_key_id(space, &k, 1000, &rng), same, any = route_key_id(space, &free_choice, 1000, &rng);
+        struct job_id id = route_key_id(space, &k, 1000, &rng), same,
+                      any = route_key_id(space, &free_choice, 1000, &rng);
         assert_true(id_parse(view_of(id.text), &same));
         assert_int_equal(id.text[14], '7');
         assert_int_equal(id_partition(&id), home);

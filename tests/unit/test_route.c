@@ -47,9 +47,23 @@ static void every_call_is_found(void **state)
 static void other_paths_are_not(void **state)
 {
     (void)state;
-    static const char *const paths[] = {"",  "v1/jobs",     "/v1",           "/v1/",          "/v1/jobs/",   "//v1/jobs",
-                                        "/x", "/v1/jobs//events", "/v1/jobs/a/", "/v1/jobs/a/events/", "/v1/jobs/a/b", "/v1/job",
-                                        "/v1/jobsx", "/V1/jobs", "/v1/jobs%2fa", "/v1/workflows/a/b", "/openapi.json/"};
+    static const char *const paths[] = {"",
+                                        "v1/jobs",
+                                        "/v1",
+                                        "/v1/",
+                                        "/v1/jobs/",
+                                        "//v1/jobs",
+                                        "/x",
+                                        "/v1/jobs//events",
+                                        "/v1/jobs/a/",
+                                        "/v1/jobs/a/events/",
+                                        "/v1/jobs/a/b",
+                                        "/v1/job",
+                                        "/v1/jobsx",
+                                        "/V1/jobs",
+                                        "/v1/jobs%2fa",
+                                        "/v1/workflows/a/b",
+                                        "/openapi.json/"};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
         struct route_match m;
         assert_int_equal(find("GET", paths[i], &m), ROUTE_NO_PATH);
@@ -64,17 +78,20 @@ static void other_methods_are_told_what_is_allowed(void **state)
     assert_string_equal(m.allow, "POST, GET, HEAD, OPTIONS");
     assert_int_equal(find("GET", "/v1/jobs/a/cancel", &m), ROUTE_NO_METHOD);
     assert_string_equal(m.allow, "POST, OPTIONS");
-    assert_int_equal(find("HEAD", "/v1/jobs/a/events", &m), ROUTE_NO_METHOD); /* a stream without a body is none */
+    assert_int_equal(find("HEAD", "/v1/jobs/a/events", &m),
+                     ROUTE_NO_METHOD); /* a stream without a body is none */
     assert_int_equal(find("get", "/v1/jobs", &m), ROUTE_NO_METHOD);
 }
 
-/* Writing needs submit, reading needs read, the rest admin; a token opens reading of one job alone. */
+/* Writing needs submit, reading needs read, the rest admin; a token opens reading of one job alone.
+ */
 static void scopes_are_as_ruled(void **state)
 {
     (void)state;
     for (int i = 0; i < ROUTE_COUNT; i++) {
         const struct route *r = route_of((enum route_id)i);
-        bool is_job = strncmp(r->pattern, "/v1/jobs", 8) == 0, is_post = strcmp(r->method, "POST") == 0;
+        bool is_job = strncmp(r->pattern, "/v1/jobs", 8) == 0,
+             is_post = strcmp(r->method, "POST") == 0;
         unsigned wanted = is_job ? (is_post ? SCOPE_SUBMIT : SCOPE_READ) : 0;
         if (strncmp(r->pattern, "/v1/workflows", 13) == 0) wanted = SCOPE_ADMIN;
         assert_int_equal(r->scope, wanted);

@@ -1,4 +1,5 @@
-/* The path of a submission: what must have happened before a 202, and every other way it can end. */
+/* The path of a submission: what must have happened before a 202, and every other way it can end.
+ */
 #include "tests/unit/gateway_rig.h"
 #include "tests/unit/kafka_rig.h"
 
@@ -48,19 +49,31 @@ static void make(struct world *x)
     x->rig = rig_new();
     rng_seed(&x->rng, 7);
     assert_true(topics_init(&x->topics, "t."));
-    const struct producer_options po = {.port = kafka_rig_port(&x->kafka), .topics = &x->topics, .partitions = 8,
+    const struct producer_options po = {.port = kafka_rig_port(&x->kafka),
+                                        .topics = &x->topics,
+                                        .partitions = 8,
                                         .outstanding_max = 100};
     x->producer = producer_new(&po);
     x->fn = fn_new(rig_port(x->rig));
     x->quota = quota_new(rig_port(x->rig), &x->rig->clock);
     x->workflows = workflows_new();
-    assert_int_equal(workflow_parse(VIEW_LIT("name: noop\nversion: 1\nsteps:\n  - id: e\n    transform: \"${ .input }\"\n"),
-                                    "noop.yaml", &w, NULL),
-                     ERR_OK);
+    assert_int_equal(
+        workflow_parse(
+            VIEW_LIT("name: noop\nversion: 1\nsteps:\n  - id: e\n    transform: \"${ .input }\"\n"),
+            "noop.yaml", &w, NULL),
+        ERR_OK);
     assert_int_equal(workflows_add(x->workflows, w, NULL), ERR_OK);
-    const struct submit_options so = {.producer = x->producer, .topics = &x->topics, .fn = x->fn, .quota = x->quota,
-                                      .clock = &x->rig->clock, .timers = x->rig->timers, .rng = &x->rng,
-                                      .space = {8, 4}, .results_ms = 1000, .value_max = 1 << 20, .under_way_max = 3};
+    const struct submit_options so = {.producer = x->producer,
+                                      .topics = &x->topics,
+                                      .fn = x->fn,
+                                      .quota = x->quota,
+                                      .clock = &x->rig->clock,
+                                      .timers = x->rig->timers,
+                                      .rng = &x->rng,
+                                      .space = {8, 4},
+                                      .results_ms = 1000,
+                                      .value_max = 1 << 20,
+                                      .under_way_max = 3};
     x->submit = submit_new(&so, x->workflows);
     assert_non_null(x->submit);
 }
@@ -81,15 +94,19 @@ static void drop(struct world *x)
 
 static const char body[] = "{\"workflow\":\"noop\",\"input\":{\"a\":1},\"metadata\":{\"m\":1}}";
 
-static struct submission *post(struct world *x, struct client *c, const char *key, int64_t max_queued)
+static struct submission *post(struct world *x, struct client *c, const char *key,
+                               int64_t max_queued)
 {
-    const struct submit_request r = {.tenant = VIEW_LIT("acme"), .max_queued = max_queued, .body = view_of(body),
-                                     .idempotency = view_of(key), .traceparent = VIEW_NONE};
+    const struct submit_request r = {.tenant = VIEW_LIT("acme"),
+                                     .max_queued = max_queued,
+                                     .body = view_of(body),
+                                     .idempotency = view_of(key),
+                                     .traceparent = VIEW_NONE};
     *c = (struct client){0};
     return submit_start(x->submit, &r, hear, c);
 }
 
-/* --- keyless ----------------------------------------------------------------------------------------------------------- */
+/* --- keyless --- */
 
 static void no_202_before_kafka_and_the_view(void **state)
 {
@@ -182,7 +199,9 @@ static void what_was_never_sent_has_no_id(void **state)
     static const struct {
         enum err_code code;
         enum problem problem;
-    } cases[] = {{ERR_FULL, PROBLEM_UNAVAILABLE}, {ERR_UNAVAILABLE, PROBLEM_UNAVAILABLE}, {ERR_TOO_LARGE, PROBLEM_TOO_LARGE}};
+    } cases[] = {{ERR_FULL, PROBLEM_UNAVAILABLE},
+                 {ERR_UNAVAILABLE, PROBLEM_UNAVAILABLE},
+                 {ERR_TOO_LARGE, PROBLEM_TOO_LARGE}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct world x;
         struct client c;
@@ -231,8 +250,10 @@ static void a_bad_body_costs_nobody_anything(void **state)
     struct world x;
     struct client c = {0};
     make(&x);
-    const struct submit_request r = {.tenant = VIEW_LIT("acme"), .body = VIEW_LIT("{\"workflow\":\"noop\",\"inputs\":1}"),
-                                     .idempotency = VIEW_LIT("k"), .traceparent = VIEW_NONE};
+    const struct submit_request r = {.tenant = VIEW_LIT("acme"),
+                                     .body = VIEW_LIT("{\"workflow\":\"noop\",\"inputs\":1}"),
+                                     .idempotency = VIEW_LIT("k"),
+                                     .traceparent = VIEW_NONE};
     assert_null(submit_start(x.submit, &r, hear, &c));
     assert_int_equal(c.problem, PROBLEM_UNKNOWN_FIELD);
     assert_string_equal(c.pointer, "/inputs");
@@ -256,7 +277,7 @@ static void after_a_stop_nothing_is_published(void **state)
     drop(&x);
 }
 
-/* --- keyed --------------------------------------------------------------------------------------------------------------- */
+/* --- keyed --- */
 
 static void a_keyed_one_reserves_before_it_publishes(void **state)
 {
@@ -339,7 +360,8 @@ static void the_same_key_with_another_payload_is_refused(void **state)
     rig_run(x.rig);
     assert_int_equal(c.problem, PROBLEM_IDEMPOTENCY_MISMATCH);
     assert_int_equal(x.kafka.published, 0);
-    x.rig->reserve_kind = FN_ADMIT_CREATED; /* and when it only shows after the record: the first one stands */
+    x.rig->reserve_kind =
+        FN_ADMIT_CREATED; /* and when it only shows after the record: the first one stands */
     x.rig->admit_kind = FN_ADMIT_OTHER_PAYLOAD;
     post(&x, &c, "k2", 0);
     rig_run(x.rig);
@@ -366,7 +388,7 @@ static void without_redis_keyed_ones_wait_for_better_days(void **state)
     drop(&x);
 }
 
-/* --- quota --------------------------------------------------------------------------------------------------------------- */
+/* --- quota --- */
 
 static void a_full_quota_is_asked_about_once_and_then_refused_quickly(void **state)
 {
@@ -399,7 +421,7 @@ static void a_full_quota_is_asked_about_once_and_then_refused_quickly(void **sta
     drop(&x);
 }
 
-/* --- ready records ---------------------------------------------------------------------------------------------------------- */
+/* --- ready records --- */
 
 static void a_ready_record_goes_the_same_way(void **state)
 {
@@ -407,10 +429,12 @@ static void a_ready_record_goes_the_same_way(void **state)
     struct world x;
     struct client c = {0};
     make(&x);
-    struct job_head head = {.tenant = "acme", .workflow = "noop", .version = 1, .created_ms = 5, .since = -1};
+    struct job_head head = {
+        .tenant = "acme", .workflow = "noop", .version = 1, .created_ms = 5, .since = -1};
     head.id = id_new_derived(VIEW_LIT("old"), VIEW_LIT(""), 3);
     snprintf(head.redrive_of, sizeof head.redrive_of, "01a20f90-bb1d-7001-9f75-12f927ebbb5e");
-    const struct job_body b = {.workflow = VIEW_LIT("noop"), .version = 1, .input = VIEW_LIT("[1]")};
+    const struct job_body b = {
+        .workflow = VIEW_LIT("noop"), .version = 1, .input = VIEW_LIT("[1]")};
     assert_non_null(submit_record(x.submit, &head, &b, 0, hear, &c));
     assert_int_equal(x.kafka.last_partition, 3);
     assert_string_equal(x.kafka.last_redrive, head.redrive_of);

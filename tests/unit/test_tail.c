@@ -1,4 +1,5 @@
-/* Watching a job: order, holes, slow clients, absent servers. The last test plays many random histories. */
+/* Watching a job: order, holes, slow clients, absent servers. The last test plays many random
+ * histories. */
 #include "tests/unit/gateway_rig.h"
 
 #include "common/base/json.h"
@@ -45,7 +46,8 @@ static void client_ended(void *arg, enum event_type end)
     c->w = NULL;
 }
 
-static const struct watch_sink client_sink = {.wake = client_wake, .cut = client_cut, .ended = client_ended};
+static const struct watch_sink client_sink = {
+    .wake = client_wake, .cut = client_cut, .ended = client_ended};
 
 /* Takes at most max bytes, in pulls of at most step. */
 static void client_take(struct client *c, size_t max, size_t step)
@@ -69,11 +71,13 @@ static void client_take(struct client *c, size_t max, size_t step)
     free(dst);
 }
 
-static void client_open(struct world *x, struct client *c, enum watch_format format, struct event_id cursor)
+static void client_open(struct world *x, struct client *c, enum watch_format format,
+                        struct event_id cursor)
 {
     *c = (struct client){.is_awake = true, .ended = -1};
     buf_init(&c->got, 64 << 20);
-    const struct watch_ask ask = {.job = x->rig->job, .cursor = cursor, .format = format, .sink = &client_sink, .arg = c};
+    const struct watch_ask ask = {
+        .job = x->rig->job, .cursor = cursor, .format = format, .sink = &client_sink, .arg = c};
     c->w = tails_watch(x->tails, &ask);
     assert_non_null(c->w);
 }
@@ -98,12 +102,21 @@ static void make_with(struct world *x, size_t watcher_bytes_max)
 {
     x->rig = rig_new();
     x->fn = fn_new(rig_port(x->rig));
-    const struct folds_options fo = {.fn = x->fn, .reads = rig_port(x->rig), .boot = "boot", .active_max = 2,
+    const struct folds_options fo = {.fn = x->fn,
+                                     .reads = rig_port(x->rig),
+                                     .boot = "boot",
+                                     .active_max = 2,
                                      .waiting_max = 100};
     x->folds = folds_new(&fo);
-    const struct tails_options to = {.reads = rig_port(x->rig), .doorbells = rig_sub_port(x->rig), .folds = x->folds,
-                                     .clock = &x->rig->clock, .timers = x->rig->timers, .heartbeat_ms = 15000,
-                                     .retry_ms = 1000, .watcher_bytes_max = watcher_bytes_max, .watchers_max = 100,
+    const struct tails_options to = {.reads = rig_port(x->rig),
+                                     .doorbells = rig_sub_port(x->rig),
+                                     .folds = x->folds,
+                                     .clock = &x->rig->clock,
+                                     .timers = x->rig->timers,
+                                     .heartbeat_ms = 15000,
+                                     .retry_ms = 1000,
+                                     .watcher_bytes_max = watcher_bytes_max,
+                                     .watchers_max = 100,
                                      .history_bytes_max = 4 << 20};
     x->tails = tails_new(&to);
     assert_non_null(x->tails);
@@ -130,7 +143,8 @@ static void drop(struct world *x)
     rig_free(x->rig);
 }
 
-/* The events in what an SSE client got, as "type id" lines; comments and retry fields are left out. */
+/* The events in what an SSE client got, as "type id" lines; comments and retry fields are left out.
+ */
 static void read_sse(const struct client *c, struct buf *out)
 {
     struct view line, rest = buf_view(&c->got), id = VIEW_NONE;
@@ -154,9 +168,9 @@ static void expect_events(const struct client *c, const char *wanted)
     buf_fini(&got);
 }
 
-#define E0 "0000000000000000-"
-#define E5 "0000000000000005-"
-#define E7 "0000000000000007-"
+#define E0   "0000000000000000-"
+#define E5   "0000000000000005-"
+#define E7   "0000000000000007-"
 #define N(n) "000000000" #n
 
 static void put_running(struct rig *r)
@@ -169,14 +183,15 @@ static void put_running(struct rig *r)
 static void put_end(struct rig *r, uint64_t epoch, uint64_t seq)
 {
     rig_append(r, epoch, seq, "job.succeeded",
-               ",\"status\":\"succeeded\",\"output\":1,\"error\":null,\"usage\":{\"input_tokens\":0,\"output_tokens\":0,"
+               ",\"status\":\"succeeded\",\"output\":1,\"error\":null,\"usage\":{\"input_tokens\":"
+               "0,\"output_tokens\":0,"
                "\"calls\":0},\"cost\":0");
 }
 
-static const char whole[] = "job.queued " E0 N(1) "\njob.started " E5 N(2) "\nstep.started " E5 N(3) "\njob.succeeded " E5
-    N(4) "\n";
+static const char whole[] = "job.queued " E0 N(1) "\njob.started " E5 N(2) "\nstep.started " E5 N(
+    3) "\njob.succeeded " E5 N(4) "\n";
 
-/* --- the ordinary ------------------------------------------------------------------------------------------------- */
+/* --- the ordinary --- */
 
 static void history_then_live_then_the_end(void **state)
 {
@@ -234,7 +249,8 @@ static void any_size_of_pull_gives_the_same_bytes(void **state)
             client_open(&x, &c, WATCH_SSE, (struct event_id){0});
             if (live) settle(&x, &c);
             rig_append(x.rig, 5, 2, "job.started", ",\"attempt\":1");
-            rig_append(x.rig, 5, 3, "step.delta", ",\"step\":\"a\",\"attempt\":1,\"text\":\"0123456789\"");
+            rig_append(x.rig, 5, 3, "step.delta",
+                       ",\"step\":\"a\",\"attempt\":1,\"text\":\"0123456789\"");
             put_end(x.rig, 5, 4);
             for (int i = 0; i < 100 && c.w; i++) {
                 rig_run(x.rig);
@@ -276,7 +292,8 @@ static void watchers_share_reads_and_frames(void **state)
     struct client c[5];
     make(&x);
     rig_put(x.rig, 0, 1, "job.queued", "");
-    for (int i = 0; i < 5; i++) client_open(&x, &c[i], i % 2 ? WATCH_NDJSON : WATCH_SSE, (struct event_id){0});
+    for (int i = 0; i < 5; i++)
+        client_open(&x, &c[i], i % 2 ? WATCH_NDJSON : WATCH_SSE, (struct event_id){0});
     for (int i = 0; i < 5; i++) settle(&x, &c[i]);
     assert_int_equal(tails_counts(x.tails).tails, 1);
     assert_int_equal(x.rig->subscribed, 1);
@@ -302,7 +319,8 @@ static void a_long_history_comes_in_pages(void **state)
     make(&x);
     rig_put(x.rig, 0, 1, "job.queued", "");
     for (uint64_t seq = 2; seq < 3000; seq++)
-        rig_put(x.rig, 5, seq, "step.delta", ",\"step\":\"a\",\"attempt\":1,\"text\":\"some words of an answer\"");
+        rig_put(x.rig, 5, seq, "step.delta",
+                ",\"step\":\"a\",\"attempt\":1,\"text\":\"some words of an answer\"");
     put_end(x.rig, 5, 3000);
     client_open(&x, &c, WATCH_SSE, (struct event_id){0});
     rig_run(x.rig);
@@ -349,7 +367,7 @@ static void one_that_waits_for_the_end_is_told(void **state)
     drop(&x);
 }
 
-/* --- history that is gone -------------------------------------------------------------------------------------------- */
+/* --- history that is gone --- */
 
 static void a_hole_before_a_snapshot_is_told(void **state)
 {
@@ -364,8 +382,8 @@ static void a_hole_before_a_snapshot_is_told(void **state)
     rig_append(x.rig, 5, 9, "job.snapshot", ",\"job\":{}");
     rig_append(x.rig, 5, 10, "step.delta", ",\"step\":\"a\",\"attempt\":1,\"text\":\"x\"");
     settle(&x, &c);
-    expect_events(&c, "job.queued " E0 N(1) "\njob.started " E5 N(2) "\nstep.started " E5 N(3) "\nreset\njob.snapshot " E5
-                  N(9) "\nstep.delta " E5 "0000000010\n");
+    expect_events(&c, "job.queued " E0 N(1) "\njob.started " E5 N(2) "\nstep.started " E5 N(
+                          3) "\nreset\njob.snapshot " E5 N(9) "\nstep.delta " E5 "0000000010\n");
     client_close(&c);
     drop(&x);
 }
@@ -384,8 +402,8 @@ static void a_hole_without_a_snapshot_gets_one(void **state)
     settle(&x, &c);
     put_end(x.rig, 5, 8);
     settle(&x, &c);
-    expect_events(&c, "job.started " E5 N(2) "\nstep.started " E5 N(3) "\nreset\njob.snapshot " E5 N(7)
-                  "\njob.succeeded " E5 N(8) "\n");
+    expect_events(&c, "job.started " E5 N(2) "\nstep.started " E5 N(
+                          3) "\nreset\njob.snapshot " E5 N(7) "\njob.succeeded " E5 N(8) "\n");
     buf_put(&c.got, "", 1);
     assert_non_null(strstr(c.got.data, "xyzuvw")); /* what was in the stream is in the snapshot */
     assert_true(c.is_over);
@@ -435,7 +453,8 @@ static void a_new_owner_that_knows_less_is_told(void **state)
     struct world x;
     struct client c;
     make(&x);
-    put_running(x.rig); /* 1, 2, 3 seen; 3 is lost with Redis' last second, another owner goes on after 2 */
+    put_running(
+        x.rig); /* 1, 2, 3 seen; 3 is lost with Redis' last second, another owner goes on after 2 */
     client_open(&x, &c, WATCH_SSE, (struct event_id){5, 2});
     settle(&x, &c);
     free(x.rig->entries[--x.rig->entry_count].data);
@@ -460,16 +479,19 @@ static void a_stream_begun_again_lower_is_told(void **state)
     settle(&x, &c);
     rig_append(x.rig, 4, 10, "step.delta", ",\"step\":\"a\",\"attempt\":1,\"text\":\"x\"");
     settle(&x, &c);
-    expect_events(&c, "step.started " E5 N(3) "\nreset\njob.snapshot 0000000000000004-" N(9)
-                  "\nstep.delta 0000000000000004-0000000010\n");
+    expect_events(&c, "step.started " E5 N(3) "\nreset\njob.snapshot 0000000000000004-" N(
+                          9) "\nstep.delta 0000000000000004-0000000010\n");
     client_close(&c);
     drop(&x);
 }
 
 static const char kept_view[] =
-    "{\"id\":\"01a20f90-bb1d-7001-9f75-12f927ebbb5e\",\"status\":\"succeeded\",\"workflow\":\"noop\",\"version\":1,"
-    "\"class\":\"interactive\",\"attempt\":1,\"created_at\":\"2026-11-24T20:55:43.123Z\",\"started_at\":"
-    "\"2026-11-24T20:55:43.200Z\",\"ended_at\":\"2026-11-24T20:55:44.000Z\",\"steps\":[],\"usage\":{\"input_tokens\":0,"
+    "{\"id\":\"01a20f90-bb1d-7001-9f75-12f927ebbb5e\",\"status\":\"succeeded\",\"workflow\":"
+    "\"noop\",\"version\":1,"
+    "\"class\":\"interactive\",\"attempt\":1,\"created_at\":\"2026-11-24T20:55:43.123Z\",\"started_"
+    "at\":"
+    "\"2026-11-24T20:55:43.200Z\",\"ended_at\":\"2026-11-24T20:55:44.000Z\",\"steps\":[],\"usage\":"
+    "{\"input_tokens\":0,"
     "\"output_tokens\":0,\"calls\":0},\"cost\":0,\"output\":42,\"error\":null}";
 
 static void a_stream_past_its_retention_is_told_from_meta(void **state)
@@ -515,7 +537,7 @@ static void a_rebuilt_end_is_no_news_to_who_had_the_rest(void **state)
     drop(&x);
 }
 
-/* --- servers that are away ---------------------------------------------------------------------------------------------- */
+/* --- servers that are away --- */
 
 static void a_job_that_is_not_there_yet_is_waited_for(void **state)
 {
@@ -578,7 +600,8 @@ static void a_first_watcher_waits_for_the_subscription(void **state)
     x.rig->is_sub_down = false;
     x.rig->on_reset(x.rig->listen_arg);
     settle(&x, &c);
-    expect_events(&c, "job.queued " E0 N(1) "\njob.started " E5 N(2) "\nstep.started " E5 N(3) "\n");
+    expect_events(&c,
+                  "job.queued " E0 N(1) "\njob.started " E5 N(2) "\nstep.started " E5 N(3) "\n");
     client_close(&c);
     drop(&x);
 }
@@ -608,7 +631,8 @@ static void closing_at_any_moment_is_fine(void **state)
         struct client c;
         make(&x);
         put_running(x.rig);
-        client_open(&x, &c, WATCH_SSE, (struct event_id){5, 99}); /* the longest way: probe, fold, page */
+        client_open(&x, &c, WATCH_SSE,
+                    (struct event_id){5, 99}); /* the longest way: probe, fold, page */
         for (int i = 0; i < steps; i++) {
             (void)rig_step(x.rig);
             (void)timerq_run(x.rig->timers, x.rig->clock.mono_ms, 10);
@@ -618,7 +642,7 @@ static void closing_at_any_moment_is_fine(void **state)
     }
 }
 
-/* --- slow clients ------------------------------------------------------------------------------------------------------- */
+/* --- slow clients --- */
 
 static void fill(struct world *x, uint64_t from, uint64_t to, const char *text)
 {
@@ -742,16 +766,18 @@ static void winding_up_ends_between_two_events(void **state)
     drop(&x);
 }
 
-/* --- random histories ----------------------------------------------------------------------------------------------------- */
+/* --- random histories --- */
 
-/* What a watcher may see: seq + 1, or a reset followed by a snapshot. Returns the last id, seq 0 when there was none. */
+/* What a watcher may see: seq + 1, or a reset followed by a snapshot. Returns the last id, seq 0
+ * when there was none. */
 static struct event_id check_order(const struct client *c, struct event_id cursor)
 {
     struct view line, rest = buf_view(&c->got);
     struct event_id id = {0};
     bool was_reset = false, has_id = false;
     while (view_cut(rest, '\n', &line, &rest)) {
-        if (view_starts(line, "id: ")) has_id = event_id_parse(view_make(line.ptr + 4, line.len - 4), &id);
+        if (view_starts(line, "id: "))
+            has_id = event_id_parse(view_make(line.ptr + 4, line.len - 4), &id);
         if (!view_starts(line, "event: ")) continue;
         struct view type = view_make(line.ptr + 7, line.len - 7);
         if (view_eq_str(type, "reset")) {
@@ -826,11 +852,14 @@ static void play(uint64_t seed)
         if (rng_below(&rng, 2)) (void)rig_step(x.rig);
         if (rng_below(&rng, 3) == 0) rig_pass(x.rig, (int64_t)rng_below(&rng, 700));
         struct client *one = &c[rng_below(&rng, CLIENTS)];
-        client_take(one, rng_below(&rng, 3) ? SIZE_MAX : rng_below(&rng, 900), 1 + rng_below(&rng, 3000));
+        client_take(one, rng_below(&rng, 3) ? SIZE_MAX : rng_below(&rng, 900),
+                    1 + rng_below(&rng, 3000));
         if (one->w && rng_below(&rng, 10)) continue;
-        size_t i = (size_t)(one - c); /* leaves, or was cut, and comes back with what it has seen whole */
+        size_t i =
+            (size_t)(one - c); /* leaves, or was cut, and comes back with what it has seen whole */
         struct view whole_events = buf_view(&one->got);
-        while (one->got.len >= 2 && memcmp(one->got.data + one->got.len - 2, "\n\n", 2) != 0) one->got.len--;
+        while (one->got.len >= 2 && memcmp(one->got.data + one->got.len - 2, "\n\n", 2) != 0)
+            one->got.len--;
         if (whole_events.len && one->got.len < 2) one->got.len = 0;
         at[i] = check_order(one, at[i]);
         client_close(one);

@@ -32,7 +32,8 @@ static void mint(const struct token_key *key, struct buf *out)
 static void what_was_signed_is_read_back(void **state)
 {
     (void)state;
-    struct token_key key = key_from("a secret of some length"), same = key_from("  a secret of some length\n");
+    struct token_key key = key_from("a secret of some length"),
+                     same = key_from("  a secret of some length\n");
     struct token_claim got;
     struct buf text;
     mint(&key, &text);
@@ -47,12 +48,14 @@ static void what_was_signed_is_read_back(void **state)
 static void another_key_makes_it_worthless(void **state)
 {
     (void)state;
-    struct token_key key = key_from("a secret of some length"), other = key_from("a secret of some lengtH");
+    struct token_key key = key_from("a secret of some length"),
+                     other = key_from("a secret of some lengtH");
     struct token_claim got;
     struct buf text;
     mint(&key, &text);
     assert_int_equal(token_check(&other, buf_view(&text), 0, &got), TOKEN_BAD);
-    assert_int_equal(token_check(&other, buf_view(&text), 9999, &got), TOKEN_BAD); /* not even "expired" is told */
+    assert_int_equal(token_check(&other, buf_view(&text), 9999, &got),
+                     TOKEN_BAD); /* not even "expired" is told */
     buf_fini(&text);
 }
 
@@ -104,8 +107,10 @@ static void the_longest_tenant_fits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_was_signed_is_read_back), cmocka_unit_test(another_key_makes_it_worthless),
-        cmocka_unit_test(any_changed_byte_is_seen),     cmocka_unit_test(short_secrets_are_refused),
+        cmocka_unit_test(what_was_signed_is_read_back),
+        cmocka_unit_test(another_key_makes_it_worthless),
+        cmocka_unit_test(any_changed_byte_is_seen),
+        cmocka_unit_test(short_secrets_are_refused),
         cmocka_unit_test(the_longest_tenant_fits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
