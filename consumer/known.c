@@ -8,6 +8,7 @@
  *                                                    ^------------- a record of it is read again ---------' */
 #include "consumer/known.h"
 
+#include "common/base/hash.h"
 #include "common/base/map.h"
 #include <assert.h>
 
@@ -169,10 +170,26 @@ static struct known_job *known_stick(struct known *k, int64_t offset)
     return NULL;
 }
 
+static uint64_t known_tenant_hash(const char *tenant)
+{
+    return hash_fnv1a(view_of(tenant)) | 1;
+}
+
+static void known_note_cancel(struct known_job *j, const char *tenant)
+{
+    uint64_t hash = known_tenant_hash(tenant);
+    for (size_t i = 0; i < KNOWN_CANCELS_MAX; i++) {
+        if (j->cancel_tenants[i] && j->cancel_tenants[i] != hash) continue;
+        j->cancel_tenants[i] = hash;
+        return;
+    }
+}
+
 static void known_note(struct known_job *j, const struct state_record *s, int64_t wall_ms)
 {
     switch (s->kind) {
     case STATE_STARTED:
+        j->starts++;
         if (!j->started_ms) j->started_ms = wall_ms;
         if (!j->fp[0]) memcpy(j->fp, s->head.fp, sizeof j->fp);
         j->is_expected = false; /* somebody took it; its window keeps it from now on */
@@ -187,6 +204,7 @@ static void known_note(struct known_job *j, const struct state_record *s, int64_
         }
         break;
     case STATE_CANCEL:
+        known_note_cancel(j, s->head.tenant);
         if (known_phase(j) == LEDGER_NEW && j->items.count == 0 && !j->fp[0]) j->is_expected = true;
         break;
     case STATE_CHECKPOINT:
@@ -212,6 +230,7 @@ struct known_job *known_fold(struct known *k, const struct state_record *s, int6
     known_count_bytes(k, j);
     if (j->first_offset < 0) {
         j->first_offset = offset;
+        j->noted_ms = wall_ms;
         list_push(&k->open, &j->order);
         j->place = KNOWN_OPEN;
     }
@@ -246,9 +265,17 @@ enum ledger_phase known_phase(const struct known_job *j)
     return j->ledger ? ledger_phase(j->ledger) : LEDGER_NEW;
 }
 
-bool known_is_canceled(const struct known_job *j)
+bool known_is_canceled(const struct known_job *j, const char *tenant)
 {
-    return j->ledger && ledger_is_canceled(j->ledger);
+    uint64_t hash = known_tenant_hash(tenant);
+    for (size_t i = 0; i < KNOWN_CANCELS_MAX; i++)
+        if (j->cancel_tenants[i] == hash) return true;
+    return false;
+}
+
+bool known_has_cancel(const struct known_job *j)
+{
+    return j->cancel_tenants[0] != 0;
 }
 
 int64_t known_floor(const struct known *k)
@@ -256,6 +283,16 @@ int64_t known_floor(const struct known *k)
     struct list_link *first = list_first(&k->open);
     int64_t floor = first ? LIST_ITEM(first, const struct known_job, order)->first_offset : INT64_MAX;
     return k->stuck >= 0 && k->stuck < floor ? k->stuck : floor;
+}
+
+void known_expire(struct known *k, int64_t before_ms)
+{
+    for (struct list_link *at = list_first(&k->open), *next; at; at = next) {
+        struct known_job *j = LIST_ITEM(at, struct known_job, order);
+        next = list_next(&k->open, at);
+        if (j->noted_ms >= before_ms) return; /* in order of the log */
+        if (known_phase(j) == LEDGER_NEW && !j->items.count && !j->run && !j->is_closing) known_forget(k, j);
+    }
 }
 
 size_t known_open(const struct known *k)

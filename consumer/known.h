@@ -8,8 +8,12 @@
  * Every record that can start a job carries an identity (epoch, seq): (0,0) for a new job, the headers of the matching
  * parked or yielded record for a delay or cont record. The job's latest counted parked or yielded record is its handoff; the
  * record with that identity is the live one, older ones are done, newer ones wait for their parked or yielded record or are void. */
+enum { KNOWN_CANCELS_MAX = 4 };
 struct known_job {
     struct list_link order;    /* open jobs by first state offset; ended ones by age */
+    struct list_link closing;  /* the home's: is_closing, and not being closed right now */
+    int64_t close_ms;          /* not before; monotonic */
+    int64_t noted_ms;          /* stamp of its first record in the log */
     struct job_id id;
     struct ledger_job *ledger; /* NULL: no state record yet, or ended and let go */
     struct list items;         /* records of it in memory (the home's) */
@@ -17,7 +21,9 @@ struct known_job {
     char fp[FP_HEX + 1];       /* of the first record met; "" = none yet */
     int64_t first_offset;      /* -1: none */
     int64_t handoff_epoch, handoff_seq;
+    uint64_t cancel_tenants[KNOWN_CANCELS_MAX]; /* hashes of who asked for its cancel; 0 = free */
     int64_t started_ms;        /* stamp of its first `started`, 0 = none */
+    int64_t starts;            /* counted `started` records */
     bool is_expected;          /* the live record must still show up in an intake topic */
     bool is_settled;           /* its end is in Redis too: nothing more to do for any record of it */
     bool is_closing;           /* canceled while nobody runs it: the owner closes it */
@@ -53,9 +59,13 @@ void known_release(struct known *k, struct known_job *j);
 void known_reopen(struct known *k, struct known_job *j);
 
 enum ledger_phase known_phase(const struct known_job *j);
-bool known_is_canceled(const struct known_job *j);
+/* Canceled by its own tenant: a cancel written while Redis was away could not be checked before. */
+bool known_is_canceled(const struct known_job *j, const char *tenant);
+bool known_has_cancel(const struct known_job *j); /* by anybody */
 /* Lowest first offset of a job that is not over and done with; INT64_MAX when there is none. */
 int64_t known_floor(const struct known *k);
+/* Lets go of jobs of which nothing but a cancel was ever heard, older than this stamp. */
+void known_expire(struct known *k, int64_t before_ms);
 size_t known_open(const struct known *k);
 size_t known_bytes(const struct known *k);
 /* Ended jobs were let go of for want of room since the start: a job unknown here may have ended long ago. */

@@ -52,21 +52,10 @@ void mirror_fini(struct mirror *m)
     free(m->events);
 }
 
-bool mirror_close(struct mirror *m)
+void mirror_close(struct mirror *m)
 {
     m->is_closed = true;
     if (list_linked(&m->dirty)) list_remove(&m->env->dirty, &m->dirty);
-    return m->calls == 0;
-}
-
-void mirror_begin(struct mirror *m, struct jobview *take_view, int64_t epoch, uint64_t seq, int64_t attempt,
-                  int64_t started_ms)
-{
-    m->view = take_view;
-    m->epoch = epoch;
-    m->seq = seq;
-    m->attempt = attempt;
-    m->started_ms = started_ms;
 }
 
 static void mirror_touch(struct mirror *m)
@@ -81,7 +70,7 @@ static void mirror_tell(struct mirror *m, enum mirror_news news)
 
 bool mirror_is_clean(const struct mirror *m)
 {
-    return m->calls == 0 && m->count == 0 && !m->is_broken;
+    return m->calls == 0 && m->count == 0 && !m->is_broken && !m->is_status_due && !m->is_compaction_due;
 }
 
 /* --- events ------------------------------------------------------------------------------------------------------- */
@@ -121,6 +110,18 @@ static void mirror_drop_sent(struct mirror *m, size_t count)
     m->bytes += (int64_t)(m->events[m->first - 1].end - m->from);
     m->from = m->events[m->first - 1].end;
     mirror_squeeze(m);
+}
+
+void mirror_begin(struct mirror *m, struct jobview *take_view, int64_t epoch, uint64_t seq, int64_t attempt,
+                  int64_t started_ms)
+{
+    mirror_drop_pending(m);
+    m->is_broken = false;
+    m->view = take_view;
+    m->epoch = epoch;
+    m->seq = seq;
+    m->attempt = attempt;
+    m->started_ms = started_ms;
 }
 
 static bool mirror_push_event(struct mirror *m, enum event_type type)
@@ -182,9 +183,11 @@ void mirror_put(struct mirror *m, const struct mirror_note *note)
     mirror_touch(m);
 }
 
-void mirror_reassert(struct mirror *m)
+void mirror_probe(struct mirror *m)
 {
-    if (m->view) mirror_break(m);
+    if (!m->view) return;
+    m->is_status_due = true;
+    mirror_touch(m);
 }
 
 void mirror_finish(struct mirror *m, const struct mirror_end *end)
@@ -199,10 +202,7 @@ static bool mirror_answered(struct mirror *m, const struct err *e)
 {
     assert(m->calls > 0);
     m->calls--;
-    if (m->is_closed) {
-        if (m->calls == 0) m->news(m->arg, MIRROR_IDLE);
-        return false;
-    }
+    if (m->is_closed) return false;
     mirror_touch(m);
     if (!e) return true;
     mirror_hold(m->env);
@@ -253,7 +253,7 @@ static void mirror_on_restore(void *arg, const struct err *e, const struct fn_ap
     if (e) m->is_broken = true;
     if (!mirror_answered(m, e)) return;
     if (a->kind == FN_APPEND_OK) m->bytes = 0;
-    (void)mirror_heard(m, a);
+    if (mirror_heard(m, a) && mirror_is_clean(m)) mirror_tell(m, MIRROR_CLEAN);
 }
 
 static void mirror_on_finish(void *arg, const struct err *e, const struct fn_appended *a)

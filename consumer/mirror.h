@@ -23,8 +23,8 @@ enum mirror_news {
     MIRROR_FENCED,   /* another holds the job: drop it */
     MIRROR_ENDED,    /* it ended already */
     MIRROR_GONE,     /* its entry is gone: Redis may have been wiped (it is being put back) */
-    MIRROR_FINISHED, /* mirror_finish is done */
-    MIRROR_IDLE      /* nothing is in flight any more (after mirror_close) */
+    MIRROR_CLEAN,    /* all that was put is in Redis */
+    MIRROR_FINISHED  /* mirror_finish is done */
 };
 typedef void mirror_news_fn(void *arg, enum mirror_news news);
 
@@ -81,9 +81,9 @@ struct mirror { /* embed; init/fini */
     bool is_closed;
 };
 void mirror_init(struct mirror *m, struct mirror_env *env, const struct fn_job *job, mirror_news_fn *news, void *arg);
-/* No news and no calls from now on but IDLE, which comes at once (true) or when the last answer is in (false). */
-bool mirror_close(struct mirror *m);
-void mirror_fini(struct mirror *m); /* idle, or its fn port is gone */
+/* No news and no calls from now on; m must live until `calls` is 0. */
+void mirror_close(struct mirror *m);
+void mirror_fini(struct mirror *m); /* no calls out, or its fn port is gone */
 /* Takes view. The first event gets seq + 1. */
 void mirror_begin(struct mirror *m, struct jobview *take_view, int64_t epoch, uint64_t seq, int64_t attempt,
                   int64_t started_ms);
@@ -96,8 +96,8 @@ struct mirror_note {
     struct view members;
 };
 void mirror_put(struct mirror *m, const struct mirror_note *note);
-/* Redis lost it, or may have: put it back as a snapshot. */
-void mirror_reassert(struct mirror *m);
+/* Redis may have lost it: ask. What is missing is put back as a snapshot. */
+void mirror_probe(struct mirror *m);
 /* Writes the end behind all events. FINISHED, or FENCED, or nothing until Redis answers. end must live until then. */
 void mirror_finish(struct mirror *m, const struct mirror_end *end);
 /* Nothing waits and nothing is in flight. */

@@ -1,0 +1,92 @@
+#ifndef CONSUMER_HOME_H
+#define CONSUMER_HOME_H
+#include "consumer/item.h"
+#include "consumer/jobrun.h"
+#include "consumer/window.h"
+#include "consumer/worker_priv.h"
+
+/* One home p that this worker owns: all topics' partition p.
+ *
+ *   ASKING (positions) --> FOLLOWING --> REPLAYING (state[p] up to its end when asked) --> READY (intake) --revoked--> gone
+ */
+enum home_state { HOME_ASKING, HOME_REPLAYING, HOME_READY, HOME_GONE };
+struct rebuild;
+
+enum { HOME_DELAYS = TOPIC_DELAY_6H - TOPIC_DELAY_5S + 1 };
+
+struct home {
+    struct list_link link;
+    struct worker *w;
+    uint32_t partition;
+    enum home_state state;
+    struct window *windows[TOPIC_STATE]; /* of the intake topics */
+    int64_t next[TOPIC_STATE];           /* to be read next */
+    int64_t high[TOPIC_STATE];           /* ends at the time of asking */
+    struct known *known;
+    int64_t tail, tail_target;           /* state[p]: to be read next; the end at the time of asking */
+    int64_t state_low;                   /* and the beginning */
+    struct item *heads[HOME_DELAYS];     /* of the delay tiers: waits for its time, the tier is not read on */
+    struct list awaiting;                /* runs that wait for the tail */
+    struct list blocked;                 /* items that wait for the view to be built */
+    struct list held;                    /* items the log has to say something about */
+    struct list closing;                 /* jobs with is_closing that nobody is closing right now */
+    struct timer timer;                  /* asking again; then heads, held items, jobs to close */
+    unsigned ops;                        /* answers awaited */
+    bool is_built, has_caught_up;
+    struct rebuild *rebuild;
+    /* commits */
+    int64_t floor, floor_committed;
+    unsigned commits_out;
+    bool has_commit_failed;
+    int64_t round_ms;
+};
+
+struct home *home_new(struct worker *w, uint32_t partition); /* NULL: no memory */
+void home_start(struct home *h);
+/* Lost: hands nothing on; runs live on without it. Freed at once, or when its answers are in. */
+void home_lose(struct home *h);
+void home_free(struct home *h); /* worker_free */
+/* First thing in an answer counted in ops: false = the home is lost (and may be freed now). */
+bool home_take_answer(struct home *h);
+
+/* --- the log ------------------------------------------------------------------------------------------------------ */
+struct known_job *home_known(const struct home *h, const struct job_id *id);
+int64_t home_tail(const struct home *h);
+void home_await(struct home *h, struct jobrun *r);
+void home_unawait(struct jobrun *r);
+
+/* --- turns. budget: records at most; returns how many were read --------------------------------------------------- */
+size_t home_read_tail(struct home *h, size_t budget);
+size_t home_read_intake(struct home *h, size_t budget);
+bool home_has_read_all(const struct home *h, enum topic t); /* nothing of it is left unread, as far as one can know */
+void home_wake(struct home *h);               /* arms the timer for what waits */
+void home_tick(void *home);
+
+/* --- commits ------------------------------------------------------------------------------------------------------ */
+void home_commit(struct home *h);
+void home_commit_last(struct home *h); /* revoked, leaving: windows only */
+void home_on_commit(struct home *h, enum topic topic, const struct err *e);
+
+/* --- items (home_items.c) ----------------------------------------------------------------------------------------- */
+/* Takes the item in. False: it cannot be known (full): its offset stays open. */
+bool home_place(struct home *h, struct item *it);
+void home_judge_all(struct home *h, struct known_job *j);
+void home_line_up(struct home *h, struct item *it);
+void home_complete(struct home *h, struct item *it);
+void item_unwait(struct worker *w, struct item *it); /* out of every line, still in memory */
+void home_run_over(struct jobrun *r, enum jobrun_outcome outcome);
+void home_ended_elsewhere(struct home *h, const struct job_id *id); /* Redis says so */
+void home_unbuilt(struct home *h);
+void home_set_built(struct home *h, bool is_built);
+void home_unblock(struct home *h);
+/* home_close.c: canceled jobs that nobody runs */
+void home_canceled(struct home *h, struct known_job *j);
+void home_close_pending(struct home *h);
+void home_close_over(struct home *h, struct known_job *j); /* it is closed, or not ours to close */
+/* A record whose head cannot be read: a dead letter, and a failed job where its id is known. */
+void home_poison(struct home *h, enum topic t, const struct record_in *rec, const struct err *why);
+void home_drop_parkings(struct worker *w); /* worker_free */
+void home_drop_letters(struct worker *w);
+void item_free_of(struct worker *w, struct item *it); /* unlinks and frees */
+
+#endif

@@ -1,0 +1,343 @@
+/* Records in memory: what each is waiting for, and when its offset is complete. The judgement is known.c's; this file moves items
+ * between lists according to it. Every way out of memory goes through home_complete (done) or item_free_of (not ours to say). */
+#include "consumer/home.h"
+
+#include "consumer/foreign.h"
+#include "consumer/rebuild.h"
+#include <assert.h>
+
+enum { HOME_SLEEP_MAX_MS = 5000 };
+
+/* --- out of memory ------------------------------------------------------------------------------------------------ */
+void item_unwait(struct worker *w, struct item *it)
+{
+    struct home *h = it->home;
+    if (it->owner) foreign_remove(w->foreign, it);
+    if (scheduler_has(&it->sched)) scheduler_remove(w->sched, &it->sched);
+    if (list_linked(&it->waiting)) list_remove(it->state == ITEM_HELD ? &h->held : &h->blocked, &it->waiting);
+    if (timerq_pending(&it->timer)) {
+        timerq_cancel(w->ports.timers, &it->timer);
+        w->sleeping--;
+    }
+    if (h && topic_delay_ms(it->topic) && h->heads[it->topic - TOPIC_DELAY_5S] == it)
+        h->heads[it->topic - TOPIC_DELAY_5S] = NULL;
+}
+
+void item_free_of(struct worker *w, struct item *it)
+{
+    item_unwait(w, it);
+    if (list_linked(&it->link)) list_remove(&it->job->items, &it->link);
+    if (it->topic != TOPIC_COUNT) w->item_bytes -= item_bytes(it);
+    item_free(it);
+}
+
+/* The offset is done. The job's entry is not looked at: see home_complete. */
+static void home_complete_item(struct home *h, struct item *it)
+{
+    if (it->topic != TOPIC_COUNT) window_complete(h->windows[it->topic], it->offset);
+    item_free_of(h->w, it);
+    h->w->is_readable = true; /* there may be room for more */
+}
+
+void home_complete(struct home *h, struct item *it)
+{
+    struct known_job *j = it->job;
+    home_complete_item(h, it);
+    if (j) known_release(h->known, j);
+}
+
+/* --- lining up ---------------------------------------------------------------------------------------------------- */
+static void item_on_timer(void *arg)
+{
+    struct item *it = arg;
+    it->home->w->sleeping--;
+    home_line_up(it->home, it);
+    worker_kick(it->home->w);
+}
+
+struct item_parking { /* a record on its way into another delay tier */
+    struct outbox_entry out;
+    struct worker *w;
+    struct job_head head;
+    uint32_t partition;
+    enum topic from;
+    int64_t offset;
+    struct list_link link;
+    struct view value;
+    char bytes[];
+};
+
+static void item_on_reparked(void *arg, const struct err *e, int64_t offset)
+{
+    struct item_parking *p = arg;
+    struct home *h = worker_home(p->w, p->partition);
+    (void)offset;
+    list_remove(&p->w->parkings, &p->link);
+    if (!e && h && h->state == HOME_READY) {
+        struct known_job *j = known_find(h->known, &p->head.id);
+        for (struct list_link *k = j ? list_first(&j->items) : NULL; k; k = list_next(&j->items, k)) {
+            struct item *it = LIST_ITEM(k, struct item, link);
+            if (it->topic != p->from || it->offset != p->offset || it->state != ITEM_SLEEPING) continue;
+            if (j->handoff_epoch == p->head.epoch && j->handoff_seq == p->head.seq && j->ledger) j->is_expected = true;
+            home_complete(h, it);
+            break;
+        }
+    }
+    free(p);
+}
+
+/* The time is still far: into the largest tier that does not overshoot, under the same identity. */
+static void home_park_again(struct home *h, struct item *it, enum topic tier)
+{
+    struct worker *w = h->w;
+    struct item_parking *p = calloc(1, sizeof *p + it->value.len);
+    if (!p) { /* no memory: sleep on it */
+        w->sleeping++;
+        (void)timerq_set(w->ports.timers, &it->timer, w->ports.clock->mono_ms + HOME_SLEEP_MAX_MS, item_on_timer, it);
+        return;
+    }
+    p->w = w;
+    p->head = it->head;
+    p->partition = h->partition;
+    p->from = it->topic;
+    p->offset = it->offset;
+    if (it->value.len) memcpy(p->bytes, it->value.ptr, it->value.len);
+    p->value = view_make(p->bytes, it->value.len);
+    list_push(&w->parkings, &p->link);
+    struct outbox_ask ask = {.topic = tier,
+                             .partition = (int32_t)h->partition,
+                             .head = &p->head,
+                             .epoch = p->head.epoch,
+                             .seq = p->head.seq,
+                             .attempt = p->head.attempt,
+                             .due_ms = p->head.due_ms,
+                             .since = p->head.since,
+                             .value = p->value};
+    outbox_send(w->outbox, &p->out, &ask, item_on_reparked, p);
+}
+
+void home_drop_parkings(struct worker *w)
+{
+    struct list_link *k;
+    while ((k = list_first(&w->parkings)) != NULL) {
+        list_remove(&w->parkings, k);
+        free(LIST_ITEM(k, struct item_parking, link));
+    }
+}
+
+static void home_queue(struct home *h, struct item *it)
+{
+    struct worker *w = h->w;
+    it->state = ITEM_QUEUED;
+    if (!h->is_built) {
+        list_push(&h->blocked, &it->waiting);
+        return;
+    }
+    if (!scheduler_put(w->sched, item_lane(it), view_of(it->head.tenant), worker_weight(w, it->head.tenant), 1, &it->sched))
+        foreign_add(w->foreign, it, VIEW_LIT("")); /* no room in the line: look again in a while */
+    worker_kick(w);
+}
+
+static bool home_sleeps(struct home *h, struct item *it)
+{
+    struct worker *w = h->w;
+    int64_t left = it->head.due_ms - w->ports.clock->wall_ms;
+    bool may_wait = it->topic != TOPIC_COUNT && !known_is_canceled(it->job, it->head.tenant) &&
+                    !(it->head.deadline_ms > 0 && it->head.deadline_ms <= w->ports.clock->wall_ms);
+    if (left <= 0 || !may_wait) return false;
+    enum topic tier = topic_delay_tier(left);
+    it->state = ITEM_SLEEPING;
+    if (tier != TOPIC_COUNT) {
+        home_park_again(h, it, tier);
+    } else {
+        w->sleeping++;
+        (void)timerq_set(w->ports.timers, &it->timer, w->ports.clock->mono_ms + left, item_on_timer, it);
+    }
+    return true;
+}
+
+/* The live record of its job: when its time has come it waits for its turn. */
+void home_line_up(struct home *h, struct item *it)
+{
+    if (topic_delay_ms(it->topic) && it->timestamp_ms + topic_delay_ms(it->topic) > h->w->ports.clock->wall_ms &&
+        !known_is_canceled(it->job, it->head.tenant)) {
+        struct item **head = &h->heads[it->topic - TOPIC_DELAY_5S];
+        if (!*head || *head == it) {
+            it->state = ITEM_SLEEPING;
+            *head = it;
+            return;
+        }
+    }
+    if (!home_sleeps(h, it)) home_queue(h, it);
+}
+
+void home_unblock(struct home *h)
+{
+    for (size_t left = h->blocked.count; left; left--) {
+        struct item *it = LIST_ITEM(list_first(&h->blocked), struct item, waiting);
+        list_remove(&h->blocked, &it->waiting);
+        home_queue(h, it);
+    }
+}
+
+/* --- judging ------------------------------------------------------------------------------------------------------ */
+static bool home_has_other_first(const struct known_job *j, const struct item *it)
+{
+    for (struct list_link *k = list_first(&j->items); k; k = list_next(&j->items, k)) {
+        const struct item *other = LIST_ITEM(k, struct item, link);
+        if (other != it && (other->state == ITEM_QUEUED || other->state == ITEM_SLEEPING || other->state == ITEM_FOREIGN ||
+                            other->state == ITEM_RUNNING))
+            return true;
+    }
+    return false;
+}
+
+/* True: the item is still there. */
+static bool home_judge(struct home *h, struct known_job *j, struct item *it)
+{
+    enum known_judgement judgement = known_judge(j, it->head.epoch, it->head.seq);
+    if (it->state == ITEM_RUNNING) return true; /* its run says when it is over */
+    if (judgement == KNOWN_DONE) {
+        home_complete_item(h, it);
+        return false;
+    }
+    if (judgement == KNOWN_TAKE && it->head.epoch == j->handoff_epoch && it->head.seq == j->handoff_seq) j->is_expected = false;
+    if (it->state != ITEM_HELD && it->state != ITEM_ATTACHED) return true; /* on its way already */
+    if (list_linked(&it->waiting)) list_remove(&h->held, &it->waiting);
+    if (judgement == KNOWN_HOLD) {
+        it->state = ITEM_HELD;
+        list_push(&h->held, &it->waiting);
+    } else if (j->run || home_has_other_first(j, it)) {
+        it->state = ITEM_ATTACHED;
+    } else {
+        home_line_up(h, it);
+    }
+    return true;
+}
+
+void home_judge_all(struct home *h, struct known_job *j)
+{
+    for (struct list_link *k = list_first(&j->items), *next; k; k = next) {
+        next = list_next(&j->items, k);
+        (void)home_judge(h, j, LIST_ITEM(k, struct item, link));
+    }
+    known_release(h->known, j);
+}
+
+bool home_place(struct home *h, struct item *it)
+{
+    struct known_job *j = known_get(h->known, &it->head.id);
+    if (!j) {
+        log_event(h->w->ports.log, LOG_ERROR, view_of(it->head.id.text), "job_not_kept", LOG_N("partition", h->partition));
+        return false;
+    }
+    known_reopen(h->known, j);
+    it->job = j;
+    it->state = ITEM_HELD;
+    list_push(&j->items, &it->link);
+    j->run = worker_run_find(h->w, &it->head.id);
+    if (j->fp[0] && it->head.fp[0] && strcmp(j->fp, it->head.fp) != 0) { /* the first in home order has the id */
+        log_event(h->w->ports.log, LOG_WARN, view_of(it->head.id.text), "other_payload_skipped", LOG_N("offset", it->offset));
+        home_complete(h, it);
+        return true;
+    }
+    if (!j->fp[0]) memcpy(j->fp, it->head.fp, sizeof j->fp);
+    if (home_judge(h, j, it) && it->state == ITEM_SLEEPING && known_is_canceled(j, it->head.tenant)) home_canceled(h, j);
+    known_release(h->known, j);
+    return true;
+}
+
+/* --- runs give back ----------------------------------------------------------------------------------------------- */
+static void home_settle(struct home *h, struct known_job *j)
+{
+    struct list_link *k;
+    home_close_over(h, j);
+    j->is_settled = true;
+    while ((k = list_first(&j->items)) != NULL) home_complete_item(h, LIST_ITEM(k, struct item, link));
+    known_settle(h->known, j);
+}
+
+void home_ended_elsewhere(struct home *h, const struct job_id *id)
+{
+    struct known_job *j = known_find(h->known, id);
+    if (j && known_phase(j) == LEDGER_NEW) j->is_expected = false; /* whatever record may still come hears the same from Redis */
+}
+
+static void home_take_back(struct home *h, struct jobrun *r, struct item *it, enum jobrun_outcome outcome)
+{
+    struct known_job *j = it->job;
+    switch (outcome) {
+    case JOBRUN_ENDED:
+        home_settle(h, j);
+        return;
+    case JOBRUN_HANDED:
+        known_hand_off(h->known, j, r->epoch, r->hand_seq);
+        it->state = ITEM_HELD;
+        home_judge_all(h, j);
+        break;
+    case JOBRUN_DROPPED:
+    case JOBRUN_BUSY:
+        if (it->topic == TOPIC_COUNT) {
+            item_free_of(h->w, it); /* still to close: tried again */
+        } else {
+            foreign_add(h->w->foreign, it, outcome == JOBRUN_BUSY ? r->busy_owner : VIEW_LIT(""));
+        }
+        home_judge_all(h, j);
+        break;
+    case JOBRUN_RETURNED:
+        if (it->topic == TOPIC_COUNT) {
+            item_free_of(h->w, it);
+        } else {
+            it->state = ITEM_HELD;
+            home_judge_all(h, j);
+        }
+        break;
+    }
+}
+
+void home_run_over(struct jobrun *r, enum jobrun_outcome outcome)
+{
+    struct worker *w = r->w;
+    struct home *h = worker_home(w, id_partition(&r->id));
+    struct item *it = r->item;
+    struct known_job *j;
+    r->item = NULL;
+    r->job.head = NULL;
+    if (!h || it->home != h) {
+        item_free_of(w, it);
+        j = h && h->state == HOME_READY ? known_find(h->known, &r->id) : NULL;
+        if (!j) return;
+        j->run = NULL;
+        if (outcome == JOBRUN_ENDED) {
+            home_settle(h, j);
+        } else {
+            if (outcome == JOBRUN_HANDED) known_hand_off(h->known, j, r->epoch, r->hand_seq);
+            home_judge_all(h, j);
+        }
+        return;
+    }
+    j = it->job;
+    j->run = NULL;
+    struct job_id id = r->id;
+    home_take_back(h, r, it, outcome);
+    j = known_find(h->known, &id);
+    if (j && outcome != JOBRUN_ENDED && known_has_cancel(j)) home_canceled(h, j);
+}
+
+/* --- the view ----------------------------------------------------------------------------------------------------- */
+void home_unbuilt(struct home *h)
+{
+    h->is_built = false;
+    lease_hurry(h->w->lease);
+}
+
+void home_set_built(struct home *h, bool is_built)
+{
+    h->is_built = is_built;
+    if (is_built) {
+        rebuild_stop(h);
+        home_unblock(h);
+    } else {
+        rebuild_start(h);
+    }
+}

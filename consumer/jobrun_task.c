@@ -1,0 +1,352 @@
+/* Performs what the task asks for, and feeds it what comes back. The loop of jobrun_pump is the only place where effects are taken; it
+ * stops when the run has left RUNNING, because then the rest concerns nobody. */
+#include "consumer/jobrun.h"
+
+#include <assert.h>
+
+enum { JOBRUN_PARK_MS = 60000 };
+
+struct jobrun_record { /* a checkpoint on its way */
+    struct list_link link;
+    struct jobrun *r;
+    struct outbox_entry out;
+    uint32_t run;
+    size_t len;
+    char value[];
+};
+
+struct jobrun_eval { /* an expression out for evaluation */
+    struct jobrun *r;
+    uint32_t run;
+    size_t len;
+    char source[];
+};
+
+static int64_t jobrun_now(const struct jobrun *r)
+{
+    return r->w->ports.clock->mono_ms;
+}
+
+static bool jobrun_restore(struct jobrun *r, const struct ledger_job *ledger, bool is_inherited, struct err *err)
+{
+    const struct ledger_checkpoint *c;
+    size_t cursor = 0;
+    while ((c = ledger_checkpoint_each(ledger, &cursor)) != NULL) {
+        if (!c->value.len || (is_inherited && !jobrun_is_completed(c->value))) continue;
+        if (task_restore(r->task, view_of(c->step), c->item, c->value, err) != ERR_OK) return false;
+    }
+    return true;
+}
+
+bool jobrun_task_new(struct jobrun *r, const struct workflow *wf, struct view input, struct err *err)
+{
+    struct task_options o = {.workflow = wf,
+                             .head = r->job.head,
+                             .input = input,
+                             .starts = r->starts,
+                             .step_output_max = WORKER_STEP_OUTPUT_MAX,
+                             .job_output_max = WORKER_JOB_OUTPUT_MAX};
+    const struct known_job *k = jobrun_known(r);
+    if (task_new(&o, &r->task, err) != ERR_OK) return false;
+    /* its own come first: the first one of a step wins */
+    bool ok = !k || !k->ledger || jobrun_restore(r, k->ledger, false, err);
+    ok = ok && (!r->inherited || jobrun_restore(r, r->inherited, true, err));
+    if (ok) {
+        jobrun_inherit_stop(r);
+    } else {
+        task_free(r->task);
+        r->task = NULL;
+    }
+    return ok;
+}
+
+/* --- expressions -------------------------------------------------------------------------------------------------- */
+static void jobrun_on_eval(void *arg, const struct err *e, struct view value)
+{
+    struct jobrun_eval *op = arg;
+    struct jobrun *r = op->r;
+    r->ops--;
+    if (r->state == JOBRUN_RUNNING) {
+        task_evaluated(r->task, op->run, view_make(op->source, op->len), value, e, jobrun_now(r));
+        jobrun_pump(r);
+    }
+    free(op);
+}
+
+static void jobrun_do_eval(struct jobrun *r, const struct task_effect *e)
+{
+    struct jobrun_eval *op = malloc(sizeof *op + e->source.len);
+    if (!op) {
+        struct err err;
+        (void)err_set(&err, ERR_NOMEM, "no memory for an expression");
+        task_evaluated(r->task, e->run, e->source, VIEW_NONE, &err, jobrun_now(r));
+        return;
+    }
+    op->r = r;
+    op->run = e->run;
+    op->len = e->source.len;
+    memcpy(op->source, e->source.ptr, e->source.len);
+    r->ops++;
+    r->w->ports.eval.eval(r->w->ports.eval.self, e->source, e->root, jobrun_on_eval, op);
+}
+
+/* --- calls -------------------------------------------------------------------------------------------------------- */
+static void jobrun_resume(struct jobrun *r)
+{
+    if (!r->is_paced) return;
+    r->is_paced = false;
+    jobrun_event(r, EVENT_JOB_RESUMED, VIEW_NONE);
+}
+
+static void jobrun_on_call_started(void *arg, uint32_t run)
+{
+    struct jobrun *r = arg;
+    jobrun_resume(r);
+    task_call_started(r->task, run, jobrun_now(r));
+    jobrun_pump(r);
+}
+
+static void jobrun_on_call_text(void *arg, uint32_t run, struct view text)
+{
+    struct jobrun *r = arg;
+    if (r->state != JOBRUN_RUNNING) return;
+    task_call_text(r->task, run, text, jobrun_now(r));
+    jobrun_pump(r);
+}
+
+static void jobrun_on_call_done(void *arg, uint32_t run, struct view finish_reason, struct task_usage usage)
+{
+    struct jobrun *r = arg;
+    task_call_done(r->task, run, finish_reason, usage, jobrun_now(r));
+    jobrun_pump(r);
+}
+
+static void jobrun_on_call_failed(void *arg, uint32_t run, const struct llm_out *out)
+{
+    struct jobrun *r = arg;
+    jobrun_resume(r);
+    task_call_failed(r->task, run, out->fault, &out->err, view_of(out->code), out->retry_after_ms, jobrun_now(r),
+                     r->w->ports.rng);
+    jobrun_pump(r);
+}
+
+static void jobrun_on_call_wait(void *arg, uint32_t run, int64_t until_wall_ms)
+{
+    struct jobrun *r = arg;
+    char members[80];
+    (void)run;
+    if (r->is_paced || r->state != JOBRUN_RUNNING) return;
+    r->is_paced = true;
+    int len = snprintf(members, sizeof members, ",\"reason\":\"budget\",\"until\":%lld", (long long)until_wall_ms);
+    jobrun_event(r, EVENT_JOB_WAITING, view_make(members, (size_t)len));
+}
+
+static void jobrun_do_call(struct jobrun *r, const struct task_effect *e)
+{
+    static const struct call_sink sink = {.on_started = jobrun_on_call_started,
+                                          .on_text = jobrun_on_call_text,
+                                          .on_done = jobrun_on_call_done,
+                                          .on_failed = jobrun_on_call_failed,
+                                          .on_wait = jobrun_on_call_wait};
+    char identity[JOB_ID_LEN + STEP_ID_MAX + 64], item[24] = "-";
+    struct err err;
+    if (e->item >= 0) snprintf(item, sizeof item, "%lld", (long long)e->item);
+    int len = snprintf(identity, sizeof identity, "%s/%s/%s/%lld", r->id.text, e->step, item, (long long)e->attempt);
+    struct call_ask ask = {.owner = &r->calls,
+                           .run = e->run,
+                           .model = view_of(e->model),
+                           .request = e->request,
+                           .identity = view_make(identity, (size_t)len),
+                           .stream = e->stream,
+                           .timeout_ms = e->timeout_ms,
+                           .tokens = e->tokens};
+    if (call_new(&r->w->calls, &ask, &sink, r, &err)) {
+        worker_kick(r->w);
+        return;
+    }
+    enum task_fault fault = err.code == ERR_NOMEM ? TASK_FAULT_OUTAGE : TASK_FAULT_FATAL;
+    task_call_failed(r->task, e->run, fault, &err, VIEW_NONE, -1, jobrun_now(r), r->w->ports.rng);
+}
+
+static void jobrun_cut_call(struct jobrun *r, uint32_t run)
+{
+    for (struct list_link *k = list_first(&r->calls); k; k = list_next(&r->calls, k)) {
+        struct call *c = call_of_link(k);
+        if (call_run(c) != run) continue;
+        call_cut(c, false);
+        return;
+    }
+}
+
+void jobrun_cut_calls(struct jobrun *r, bool tell_text)
+{
+    struct list_link *k;
+    while ((k = list_first(&r->calls)) != NULL) call_cut(call_of_link(k), tell_text);
+}
+
+/* The grace of a drain is over: what the calls brought stays in the stream, the call itself is the next worker's to repeat. */
+void jobrun_cut(struct jobrun *r)
+{
+    struct list_link *k;
+    if (r->state != JOBRUN_RUNNING) return;
+    while (r->state == JOBRUN_RUNNING && (k = list_first(&r->calls)) != NULL) {
+        struct call *c = call_of_link(k);
+        uint32_t run = call_run(c);
+        struct err err;
+        call_cut(c, true);
+        (void)err_set(&err, ERR_CLOSED, "the worker ends");
+        task_call_failed(r->task, run, TASK_FAULT_OUTAGE, &err, VIEW_NONE, -1, jobrun_now(r), r->w->ports.rng);
+        jobrun_pump(r);
+    }
+}
+
+/* --- checkpoints -------------------------------------------------------------------------------------------------- */
+static void jobrun_on_checkpoint(void *arg, const struct err *e, int64_t offset)
+{
+    struct jobrun_record *c = arg;
+    struct jobrun *r = c->r;
+    uint32_t run = c->run;
+    (void)offset;
+    list_remove(&r->records, &c->link);
+    free(c);
+    if (r->state != JOBRUN_RUNNING && r->state != JOBRUN_INHERITING) return;
+    if (e) {
+        jobrun_close_as(r, JOB_FAILED, PROBLEM_OUTPUT_TOO_LARGE, "a step's record is over the message limit", false);
+    } else if (r->state == JOBRUN_INHERITING) {
+        if (r->records.count == 0) jobrun_inherited(r);
+    } else {
+        task_checkpointed(r->task, run, jobrun_now(r));
+        jobrun_pump(r);
+    }
+}
+
+bool jobrun_checkpoint(struct jobrun *r, const struct jobrun_step *step, struct view value)
+{
+    struct jobrun_record *c = malloc(sizeof *c + value.len);
+    if (!c) return false;
+    memset(c, 0, sizeof *c);
+    c->r = r;
+    c->run = step->run;
+    c->len = value.len;
+    memcpy(c->value, value.ptr, value.len);
+    list_push(&r->records, &c->link);
+    struct outbox_ask ask = {.topic = TOPIC_STATE,
+                             .partition = jobrun_partition(r),
+                             .head = r->job.head,
+                             .epoch = r->epoch,
+                             .seq = (int64_t)r->mirror.seq,
+                             .attempt = r->attempt,
+                             .since = r->since,
+                             .is_state = true,
+                             .kind = STATE_CHECKPOINT,
+                             .step = step->id,
+                             .item = step->item,
+                             .value = view_make(c->value, c->len)};
+    outbox_send(r->w->outbox, &c->out, &ask, jobrun_on_checkpoint, c);
+    return true;
+}
+
+void jobrun_drop_records(struct jobrun *r)
+{
+    struct list_link *k;
+    while ((k = list_first(&r->records)) != NULL) {
+        list_remove(&r->records, k);
+        free(LIST_ITEM(k, struct jobrun_record, link));
+    }
+}
+
+/* The run is over: checkpoints that wait for another try are gone, the others free themselves when their report comes. */
+static void jobrun_cancel_records(struct jobrun *r)
+{
+    for (struct list_link *k = list_first(&r->records), *next; k; k = next) {
+        struct jobrun_record *c = LIST_ITEM(k, struct jobrun_record, link);
+        next = list_next(&r->records, k);
+        if (!outbox_cancel(&c->out)) continue;
+        list_remove(&r->records, k);
+        free(c);
+    }
+}
+
+void jobrun_drop_task(struct jobrun *r)
+{
+    jobrun_cut_calls(r, false);
+    jobrun_cancel_records(r);
+    task_free(r->task);
+    r->task = NULL;
+    r->wake_ms = INT64_MAX;
+}
+
+/* --- the loop ----------------------------------------------------------------------------------------------------- */
+static void jobrun_do_charge(struct jobrun *r, const struct task_effect *e)
+{
+    const struct config_model *m = config_model_find(r->w->ports.config, view_of(e->model));
+    int64_t in = e->usage.input_tokens > 0 ? e->usage.input_tokens : 0;
+    int64_t out = e->usage.output_tokens > 0 ? e->usage.output_tokens : 0;
+    double cost = m ? ((double)in * m->input_per_million + (double)out * m->output_per_million) / 1e6 : 0;
+    r->input_tokens += in;
+    r->output_tokens += out;
+    r->call_count++;
+    jobview_charge(r->mirror.view, in, out, cost);
+}
+
+/* A long wait with nothing in hand is sat out in a delay topic. The tries a step has behind it are forgotten there (a step's
+ * attempts start anew above the old numbers), so only waits longer than any back-off of its own go this way. */
+static void jobrun_do_wake(struct jobrun *r, int64_t when_ms)
+{
+    int64_t wait = when_ms - jobrun_now(r);
+    r->wake_ms = when_ms < r->wake_ms || r->wake_ms <= jobrun_now(r) ? when_ms : r->wake_ms;
+    jobrun_arm(r);
+    if (wait < JOBRUN_PARK_MS || r->calls.count || r->records.count || r->ops || r->is_parking) return;
+    r->is_parking = true;
+    r->due_ms = r->w->ports.clock->wall_ms + wait;
+    task_drain(r->task, jobrun_now(r));
+}
+
+static void jobrun_do_event(struct jobrun *r, const struct task_effect *e)
+{
+    struct mirror_note note = {.type = e->event, .step = e->step, .item = e->item, .attempt = e->attempt, .members = e->members};
+    mirror_put(&r->mirror, &note);
+}
+
+static void jobrun_do(struct jobrun *r, const struct task_effect *e)
+{
+    switch (e->kind) {
+    case TASK_EVAL:
+        jobrun_do_eval(r, e);
+        break;
+    case TASK_CALL:
+        jobrun_do_call(r, e);
+        break;
+    case TASK_CUT_CALL:
+        jobrun_cut_call(r, e->run);
+        break;
+    case TASK_CHECKPOINT: {
+        struct jobrun_step step = {.run = e->run, .id = e->step, .item = e->item};
+        if (!jobrun_checkpoint(r, &step, e->value)) jobrun_let_go(r, JOBRUN_DROPPED); /* no memory: another takes it over */
+        break;
+    }
+    case TASK_EVENT:
+        jobrun_do_event(r, e);
+        break;
+    case TASK_CHARGE:
+        jobrun_do_charge(r, e);
+        break;
+    case TASK_WAKE:
+        jobrun_do_wake(r, e->when_ms);
+        break;
+    case TASK_END: {
+        struct jobrun_close c = {.status = e->status, .output = e->output, .error = e->error, .bury = e->dead_letter};
+        jobrun_close(r, &c);
+        break;
+    }
+    case TASK_PAUSED:
+        jobrun_hand(r);
+        break;
+    }
+}
+
+void jobrun_pump(struct jobrun *r)
+{
+    struct task_effect e;
+    while (r->state == JOBRUN_RUNNING && task_next(r->task, &e)) jobrun_do(r, &e);
+}
