@@ -112,7 +112,9 @@ void scheduler_remove(struct scheduler *s, struct sched_item *item)
 static struct sched_item *sched_queue_take(struct scheduler *s, struct sched_queue *q)
 {
     for (;;) { /* ends: every round raises the credit of each tenant by its weight */
+        assert(list_first(&q->ring));
         struct sched_tenant *t = LIST_ITEM(list_first(&q->ring), struct sched_tenant, link);
+        assert(list_first(&t->items)); /* a tenant without items leaves the ring */
         struct sched_item *item = LIST_ITEM(list_first(&t->items), struct sched_item, link);
         if (!t->has_turn) t->credit += t->weight;
         t->has_turn = true;
