@@ -1,7 +1,8 @@
 /* Server-sent events from a server: a provider, or a gateway.
  *
- * Hard: a frame may be cut anywhere, also between CR and LF, so everything half-read lives in two bounded buffers. Chosen: whole
- * lines that lie inside the bytes at hand are used in place; only the rest of an unfinished line is copied. */
+ * Hard: a frame may be cut anywhere, also between CR and LF, so everything half-read lives in two
+ * bounded buffers. Chosen: whole lines that lie inside the bytes at hand are used in place; only
+ * the rest of an unfinished line is copied. */
 #include "common/base/sse_in.h"
 
 void sse_in_init(struct sse_in *s, size_t frame_max)

@@ -2,9 +2,9 @@
 #define BASE_SSE_IN_H
 #include "common/base/buf.h"
 
-/* Server-sent events out of bytes (WHATWG HTML 9.2): lines end in CRLF, LF or CR, one optional BOM, data lines joined
- * by LF, a frame without data is no event. Eats bytes, keeps its place, does no I/O. An event name or an id that does
- * not fit is taken as absent. */
+/* Server-sent events out of bytes (WHATWG HTML 9.2): lines end in CRLF, LF or CR, one optional BOM,
+ * data lines joined by LF, a frame without data is no event. Eats bytes, keeps its place, does no
+ * I/O. An event name or an id that does not fit is taken as absent. */
 enum { SSE_EVENT_MAX = 64, SSE_ID_MAX = 64 };
 
 struct sse_in {
@@ -18,8 +18,9 @@ struct sse_in {
 
 struct sse_frame {
     struct view event; /* empty = "message" */
-    struct view id;    /* VIEW_NONE: this frame has none (the one before still holds); empty: forget it */
-    struct view data;  /* all borrowed until the next call */
+    struct view
+        id; /* VIEW_NONE: this frame has none (the one before still holds); empty: forget it */
+    struct view data; /* all borrowed until the next call */
 };
 
 enum sse_verdict { SSE_MORE, SSE_FRAME, SSE_BAD /* a line or a frame over frame_max */ };

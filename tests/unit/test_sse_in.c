@@ -2,6 +2,8 @@
 #include "common/base/sse_in.h"
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
+
 #include <cmocka.h>
 
 static void collect(struct sse_in *s, struct view bytes, struct buf *out)
@@ -28,7 +30,9 @@ static void expect_at_every_split(struct view sample, const char *expected)
             buf_init(&out, 1 << 16);
             collect(&s, view_make(sample.ptr, first), &out);
             for (size_t at = first; at < sample.len; at += step)
-                collect(&s, view_make(sample.ptr + at, sample.len - at < step ? sample.len - at : step), &out);
+                collect(&s,
+                        view_make(sample.ptr + at, sample.len - at < step ? sample.len - at : step),
+                        &out);
             assert_true(view_eq_str(buf_view(&out), expected));
             buf_fini(&out);
             sse_in_fini(&s);
@@ -40,20 +44,29 @@ static void test_frames(void **state)
 {
     (void)state;
     expect_at_every_split(VIEW_LIT("data: a\n\ndata: b\n\n"), "[|a][|b]");
-    expect_at_every_split(VIEW_LIT("event: x\r\ndata: a\r\n\r\nevent: y\rdata:b\r\r"), "[x|a][y|b]");
-    expect_at_every_split(VIEW_LIT("\xef\xbb\xbf" "data: one\ndata: two\n\n: comment\n\ndata:  three\n\n"), "[|one\ntwo][| three]");
-    expect_at_every_split(VIEW_LIT("event: only\n\ndata\n\nid: 7\nretry: 10\nunknown: z\ndata: q\n\ndata: lost"), "[|][|q|7]");
+    expect_at_every_split(VIEW_LIT("event: x\r\ndata: a\r\n\r\nevent: y\rdata:b\r\r"),
+                          "[x|a][y|b]");
+    expect_at_every_split(VIEW_LIT("\xef\xbb\xbf"
+                                   "data: one\ndata: two\n\n: comment\n\ndata:  three\n\n"),
+                          "[|one\ntwo][| three]");
+    expect_at_every_split(
+        VIEW_LIT("event: only\n\ndata\n\nid: 7\nretry: 10\nunknown: z\ndata: q\n\ndata: lost"),
+        "[|][|q|7]");
 }
 
 static void test_ids(void **state)
 {
     (void)state;
-    expect_at_every_split(VIEW_LIT("id: 0-1\nevent: a\ndata: 1\n\ndata: 2\n\nid:x\ndata: 3\nid: y\n\nid\ndata: 4\n\n"),
-                          "[a|1|0-1][|2][|3|y][|4|]");
+    expect_at_every_split(
+        VIEW_LIT(
+            "id: 0-1\nevent: a\ndata: 1\n\ndata: 2\n\nid:x\ndata: 3\nid: y\n\nid\ndata: 4\n\n"),
+        "[a|1|0-1][|2][|3|y][|4|]");
     /* A NUL, or an id longer than any of ours, is no id. */
     expect_at_every_split(VIEW_LIT("id: a\0b\ndata: 1\n\n"), "[|1]");
-    expect_at_every_split(VIEW_LIT("id: 0123456789012345678901234567890123456789012345678901234567890123\ndata: 1\n\n"),
-                          "[|1]");
+    expect_at_every_split(
+        VIEW_LIT(
+            "id: 0123456789012345678901234567890123456789012345678901234567890123\ndata: 1\n\n"),
+        "[|1]");
 }
 
 static void test_retry(void **state)
@@ -89,7 +102,8 @@ static void test_ceiling(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_frames), cmocka_unit_test(test_ids), cmocka_unit_test(test_retry),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_frames), cmocka_unit_test(test_ids),
+                                       cmocka_unit_test(test_retry),
                                        cmocka_unit_test(test_ceiling)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
