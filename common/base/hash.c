@@ -6,7 +6,6 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
-#include <openssl/sha.h>
 
 #include "common/base/buf.h"
 #include "common/base/hash.h"
@@ -20,9 +19,7 @@ static void hash_must(bool ok)
 
 void hash_sha256(struct view data, unsigned char ret[SHA256_BYTES])
 {
-    /* not EVP_Digest: fetching the algorithm costs more than a digest of a few hundred bytes */
-    const void *bytes = data.len ? data.ptr : "";
-    hash_must(SHA256(bytes, data.len, ret) != NULL);
+    hash_must(EVP_Digest(data.len ? data.ptr : "", data.len, ret, NULL, EVP_sha256(), NULL) == 1);
 }
 
 void hash_sha256_parts(const struct view *parts, size_t count, unsigned char ret[SHA256_BYTES])
