@@ -28,7 +28,7 @@ static void events_no_room(struct exchange *x)
                        .body = VIEW_LIT(EVENTS_COME_BACK)};
     if (accept.ptr && view_starts(accept, "text/event-stream") && x->route->id == ROUTE_JOB_EVENTS)
         exchange_answer(x, &a);
-    else if (x->accepted[0])
+    else if (x->accepted)
         jobs_answer_accepted(x);
     else
         exchange_refuse(x, PROBLEM_UNAVAILABLE, "there are too many watchers");

@@ -33,6 +33,7 @@ static void exchange_end(struct exchange *x)
     if (x->held > 0) return;
     list_remove(&x->s->exchanges, &x->link);
     free(x->origin);
+    free(x->accepted);
     if (x->own_free) x->own_free(x->own);
     free(x);
 }

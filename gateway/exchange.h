@@ -73,13 +73,13 @@ struct exchange {
     void *own;                   /* of the endpoint */
     void (*own_free)(void *own); /* called with the exchange's end; NULL = nothing to free */
     /* wishes */
-    bool wants_stream, is_accepted, is_replay;
+    bool wants_stream, is_replay;
     enum watch_format format;
     struct event_id cursor;
     int64_t wait_s; /* -1 = none */
     int status;     /* of the answer to come */
     char location[64];
-    char accepted[512]; /* body of the 202 that a wait may still have to give */
+    char *accepted; /* body of the 202 that may still have to be given; owned */
 };
 
 /* exchange.c */

@@ -112,7 +112,7 @@ static void front_dispatch(struct exchange *x, const struct route_match *m)
 void exchange_on_request(void *service, struct httpd_request *r)
 {
     struct service *s = service;
-    struct route_match m = {.allow = ""};
+    struct route_match m = {.route = NULL};
     struct exchange *x = exchange_new(s, r);
     if (!x) {
         httpd_abort(r);

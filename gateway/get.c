@@ -21,7 +21,7 @@ static void get_folded(void *arg, const struct err *e, const struct fold_result 
     char wait[32];
     struct answer a = {.status = x->status};
     x->fold = NULL;
-    if ((e || !f->found) && x->accepted[0]) {
+    if ((e || !f->found) && x->accepted) {
         jobs_answer_accepted(x); /* accepted it is, whatever Redis can tell */
     } else if (e) {
         exchange_refuse(x, PROBLEM_UNAVAILABLE, "Redis, which answers are read from, is away");
@@ -45,7 +45,7 @@ void get_answer(struct exchange *x, int status)
     x->status = status;
     x->fold = fold_start(x->s->folds, &ask, get_folded, x);
     if (x->fold) return;
-    if (x->accepted[0])
+    if (x->accepted)
         jobs_answer_accepted(x);
     else
         exchange_refuse(x, PROBLEM_UNAVAILABLE, "too many jobs are being read");

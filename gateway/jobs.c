@@ -6,6 +6,8 @@
 #include "common/base/json.h"
 #include <assert.h>
 
+#define JOBS_PATH "/v1/jobs/"
+
 /* --- the 202 --- */
 
 static void jobs_put_link(struct buf *out, const char *before, const struct job_id *id,
@@ -16,11 +18,10 @@ static void jobs_put_link(struct buf *out, const char *before, const struct job_
     buf_put_str(out, after);
 }
 
-static void jobs_keep_accepted(struct exchange *x, const struct job_head *head,
-                               enum job_status status)
+static struct view jobs_put_accepted(struct buf *out, const struct job_head *head,
+                                     enum job_status status)
 {
     char when[CLOCK_TEXT];
-    struct buf *out = &x->s->scratch;
     clock_format(head->created_ms, when);
     buf_reset(out);
     jobs_put_link(out, "{\"id\":\"", &head->id, "\",\"status\":\"");
@@ -32,14 +33,13 @@ static void jobs_keep_accepted(struct exchange *x, const struct job_head *head,
     jobs_put_link(out, "\",\"links\":{\"self\":\"/v1/jobs/", &head->id, "\"");
     jobs_put_link(out, ",\"events\":\"/v1/jobs/", &head->id, "/events\"");
     jobs_put_link(out, ",\"cancel\":\"/v1/jobs/", &head->id, "/cancel\"}}");
-    if (!view_copy(buf_view(out), x->accepted, sizeof x->accepted)) x->accepted[0] = '\0';
-    snprintf(x->location, sizeof x->location, "/v1/jobs/%s", head->id.text);
+    return buf_view(out);
 }
 
-void jobs_answer_accepted(struct exchange *x)
+static void jobs_answer_202(struct exchange *x, struct view body)
 {
     char wait[32];
-    struct answer a = {.status = 202, .body = view_of(x->accepted)};
+    struct answer a = {.status = 202, .body = body};
     a.headers[a.header_count++] = (struct httpd_header_out){"Location", x->location};
     if (x->is_replay)
         a.headers[a.header_count++] = (struct httpd_header_out){"Idempotent-Replayed", "true"};
@@ -48,6 +48,11 @@ void jobs_answer_accepted(struct exchange *x)
         a.headers[a.header_count++] = (struct httpd_header_out){"Preference-Applied", wait};
     }
     exchange_answer(x, &a);
+}
+
+void jobs_answer_accepted(struct exchange *x)
+{
+    jobs_answer_202(x, view_of(x->accepted));
 }
 
 /* --- Prefer: wait --- */
@@ -109,17 +114,23 @@ void jobs_answered(void *exchange, const struct submit_answer *a)
         jobs_refused(x, a);
         return;
     }
+    struct view body = jobs_put_accepted(&x->s->scratch, a->head, a->status);
     x->job = a->head->id;
     x->is_replay = a->is_replay;
-    jobs_keep_accepted(x, a->head, a->status);
+    memcpy(x->location, JOBS_PATH, sizeof JOBS_PATH - 1);
+    memcpy(x->location + sizeof JOBS_PATH - 1, x->job.text, sizeof x->job.text);
+    bool is_all = x->route->id != ROUTE_JOB_RETRY && !x->wants_stream && x->wait_s < 0;
+    if (is_all) {
+        jobs_answer_202(x, body);
+        return;
+    }
+    x->accepted = view_dup(body); /* NULL for want of memory: then it cannot be told so any more */
     if (x->route->id == ROUTE_JOB_RETRY)
         retry_accepted(x);
     else if (x->wants_stream)
         events_open(x, (struct event_id){0});
-    else if (x->wait_s >= 0)
-        jobs_wait(x);
     else
-        jobs_answer_accepted(x);
+        jobs_wait(x);
 }
 
 /* --- the request --- */

@@ -6,6 +6,7 @@
 #include "schemas/config.h"
 #include <assert.h>
 
+/* The order is that of enum route_id. */
 static const struct route routes[ROUTE_COUNT] = {
     {"GET", "/", ROUTE_ROOT, 0, false},
     {"GET", "/openapi.json", ROUTE_OPENAPI, 0, false},
@@ -30,9 +31,13 @@ static struct view route_segment(struct view *rest)
     return segment;
 }
 
-static bool route_fits(const char *pattern, struct view path, struct view *ret_param)
+static bool route_fits(const struct route *r, struct view path, struct view *ret_param)
 {
-    struct view want = view_of(pattern), have = path, param = VIEW_NONE;
+    struct view want = view_of(r->pattern), have = path, param = VIEW_NONE;
+    if (view_eq(want, have)) { /* most calls: no need to look inside */
+        *ret_param = VIEW_NONE;
+        return true;
+    }
     while (want.len > 0 && have.len > 0) {
         struct view w = route_segment(&want), h = route_segment(&have);
         if (view_eq_str(w, "{id}") && h.len > 0)
@@ -61,23 +66,32 @@ static void route_allow(char *allow, const char *method)
     snprintf(allow + used, ROUTE_ALLOW_MAX - used, "%s%s", used ? ", " : "", method);
 }
 
+static void route_allow_all(struct view path, char *allow)
+{
+    struct view param;
+    allow[0] = '\0';
+    for (size_t i = 0; i < ROUTE_COUNT; i++) {
+        if (!route_fits(&routes[i], path, &param)) continue;
+        route_allow(allow, routes[i].method);
+        if (route_takes_head(&routes[i])) route_allow(allow, "HEAD");
+    }
+    if (allow[0]) route_allow(allow, "OPTIONS");
+}
+
 enum route_verdict route_find(struct view method, struct view path, struct route_match *ret)
 {
-    struct route_match m = {.allow = ""};
-    bool has_path = false;
     if (path.len == 0 || path.ptr[0] != '/') return ROUTE_NO_PATH;
     for (size_t i = 0; i < ROUTE_COUNT; i++) {
-        const struct route *r = &routes[i];
-        if (!route_fits(r->pattern, path, &m.param)) continue;
-        has_path = true;
-        if (route_has_method(r, method)) m.route = r;
-        route_allow(m.allow, r->method);
-        if (route_takes_head(r)) route_allow(m.allow, "HEAD");
+        if (!route_has_method(&routes[i], method)) continue;
+        if (!route_fits(&routes[i], path, &ret->param)) continue;
+        ret->route = &routes[i];
+        ret->allow[0] = '\0';
+        return ROUTE_FOUND;
     }
-    if (!has_path) return ROUTE_NO_PATH;
-    route_allow(m.allow, "OPTIONS");
-    *ret = m;
-    return m.route ? ROUTE_FOUND : ROUTE_NO_METHOD;
+    ret->route = NULL;
+    ret->param = VIEW_NONE;
+    route_allow_all(path, ret->allow);
+    return ret->allow[0] ? ROUTE_NO_METHOD : ROUTE_NO_PATH;
 }
 
 const struct route *route_of(enum route_id id)

@@ -33,7 +33,7 @@ enum { ROUTE_ALLOW_MAX = 64 };
 struct route_match {
     const struct route *route;   /* FOUND */
     struct view param;           /* the segment under {id}; VIEW_NONE without one */
-    char allow[ROUTE_ALLOW_MAX]; /* FOUND and NO_METHOD: value of the Allow field */
+    char allow[ROUTE_ALLOW_MAX]; /* NO_METHOD: value of the Allow field */
 };
 
 /* path: still percent-encoded, without the query. HEAD finds what GET finds, event streams apart.

@@ -305,7 +305,8 @@ static void submit_refuse_now(submit_answer_fn *fn, void *arg, const struct admi
 static struct submission *submission_new(struct submit *s, struct view metadata,
                                          submit_answer_fn *fn, void *arg)
 {
-    struct submission *n = s->all.count < s->o.under_way_max ? calloc(1, sizeof *n) : NULL;
+    struct submission *n = s->all.count < s->o.under_way_max ? malloc(sizeof *n) : NULL;
+    if (n) memset(n, 0, offsetof(struct submission, head)); /* the head is written whole */
     if (n && metadata.ptr) n->metadata = view_dup(metadata);
     if (!n || (metadata.ptr && !n->metadata)) {
         struct admit_refusal r = {.problem = PROBLEM_UNAVAILABLE};
