@@ -18,6 +18,8 @@ struct model_consumer {
     struct follow followed[TOPIC_COUNT][MODEL_PARTITIONS_MAX];
     bool mine[MODEL_PARTITIONS_MAX]; /* as this member believes */
     int64_t silent_since;            /* paused or dead since; -1 = well */
+    int64_t tell_ms;                 /* earliest arrival of the next news: order */
+    unsigned lost, lost_told;        /* times it was thrown out, and times it knows of */
     bool in_group, leaving, gone;
     size_t refs;
 };
@@ -71,7 +73,8 @@ static void tell_deliver(void *arg)
     struct tell *t = arg;
     struct model_consumer *c = t->to;
 
-    if (!c->gone) {
+    if (t->what == TELL_LOST) c->lost_told++;
+    if (!c->gone && t->count > 0) {
         for (size_t i = 0; i < t->count; i++) {
             if (t->what == TELL_ASSIGNED)
                 c->mine[t->partitions[i]] = true;
@@ -89,6 +92,7 @@ static void tell_deliver(void *arg)
 static void tell(struct model_consumer *c, int what, const int32_t *partitions, size_t count)
 {
     struct tell *t = calloc(1, sizeof *t);
+    int64_t at;
 
     assert(t && count <= MODEL_PARTITIONS_MAX);
     t->to = c;
@@ -96,7 +100,10 @@ static void tell(struct model_consumer *c, int what, const int32_t *partitions, 
     t->count = count;
     memcpy(t->partitions, partitions, count * sizeof *partitions);
     c->refs++;
-    proc_post(c->proc, 1 + soon(c->kafka, 20), tell_deliver, tell_drop, t);
+    at = world_now_ms(c->kafka->world) + 1 + soon(c->kafka, 20);
+    if (at < c->tell_ms) at = c->tell_ms;
+    c->tell_ms = at;
+    proc_post(c->proc, at - world_now_ms(c->kafka->world), tell_deliver, tell_drop, t);
 }
 
 /* --- the coordinator ---------------------------------------------------------------------------------------------------------- */
@@ -156,8 +163,23 @@ static void put_out(struct model_kafka *k, int member)
         }
     k->members[member] = NULL;
     c->in_group = false;
-    if (n > 0 && !c->gone && !c->leaving) tell(c, TELL_LOST, lost, n);
+    if (!c->gone && !c->leaving) {
+        c->lost++;
+        tell(c, TELL_LOST, lost, n);
+    }
     consumer_unref(c);
+}
+
+void model_group_free(struct model_kafka *k)
+{
+    for (int i = 0; i < MODEL_MEMBERS_MAX; i++)
+        if (k->members[i]) consumer_unref(k->members[i]);
+}
+
+void model_group_evict(struct model_kafka *k)
+{
+    for (int i = 0; i < MODEL_MEMBERS_MAX; i++)
+        if (k->members[i]) put_out(k, i);
 }
 
 static void join(struct model_consumer *c)
@@ -257,9 +279,13 @@ struct positions {
     struct intake_position list[TOPIC_COUNT * MODEL_PARTITIONS_MAX];
     char *metadata[TOPIC_COUNT * MODEL_PARTITIONS_MAX];
     size_t count;
+    int64_t asked_ms;
+    bool is_late;
     intake_positions_fn *done;
     void *arg;
 };
+
+enum { ASK_MS = 10000 }; /* what the client gives a question */
 
 static void positions_drop(void *arg)
 {
@@ -273,8 +299,9 @@ static void positions_drop(void *arg)
 static void positions_deliver(void *arg)
 {
     struct positions *q = arg;
+    const struct err late = {.code = ERR_TIMEOUT, .text = "kafka: no answer in time"};
 
-    if (!q->to->gone) q->done(q->arg, NULL, q->list, q->count);
+    if (!q->to->gone) q->done(q->arg, q->is_late ? &late : NULL, q->is_late ? NULL : q->list, q->is_late ? 0 : q->count);
     positions_drop(q);
 }
 
@@ -283,10 +310,8 @@ static void positions_answer(void *arg)
     struct positions *q = arg;
     struct model_kafka *k = q->to->kafka;
 
-    if (k->paused) {
-        world_after(k->world, 10, positions_answer, positions_drop, q);
-        return;
-    }
+    if (model_kafka_waits(k, positions_answer, positions_drop, q)) return;
+    q->is_late = world_now_ms(k->world) - q->asked_ms > ASK_MS;
     for (size_t i = 0; i < q->count; i++) {
         struct intake_position *p = &q->list[i];
         const struct model_commit *m = &k->committed[p->topic][p->partition];
@@ -307,6 +332,7 @@ static void port_positions(void *self, const struct intake_tp *tps, size_t count
 
     assert(q && count <= TOPIC_COUNT * MODEL_PARTITIONS_MAX);
     q->to = c;
+    q->asked_ms = world_now_ms(c->kafka->world);
     q->count = count;
     q->done = done;
     q->arg = arg;
@@ -321,6 +347,7 @@ struct commit {
     int32_t partition;
     int64_t offset;
     char *metadata;
+    unsigned lost; /* what the member knew when it committed */
     struct err err;
 };
 
@@ -341,23 +368,23 @@ static void commit_deliver(void *arg)
     commit_drop(q);
 }
 
-/* As the real coordinator: any member of the group may commit any partition; who is not in the group may not. */
+/* As the real coordinator: any member of the group may commit any partition; who is not in it, or commits with what it had before it
+ * was thrown out, may not. */
 static void commit_arrive(void *arg)
 {
     struct commit *q = arg;
     struct model_kafka *k = q->from->kafka;
 
-    if (k->paused) {
-        world_after(k->world, 10, commit_arrive, commit_drop, q);
-        return;
-    }
-    if (member_index(k, q->from) < 0 || strlen(q->metadata) > 4096) {
+    if (model_kafka_waits(k, commit_arrive, commit_drop, q)) return;
+    if (member_index(k, q->from) < 0 || q->lost != q->from->lost || strlen(q->metadata) > 4096) {
         (void)err_set(&q->err, ERR_CONFLICT, "kafka: unknown member id");
     } else {
         struct model_commit *m = &k->committed[q->topic][q->partition];
 
         free(m->metadata);
         *m = (struct model_commit){.is_set = true, .offset = q->offset, .metadata = strdup(q->metadata)};
+        world_mix(k->world, &q->offset, sizeof q->offset);
+        if (k->on_commit) k->on_commit(k->on_commit_arg, q->topic, q->partition, q->offset, q->metadata);
     }
     proc_post(q->from->proc, 1 + soon(k, 5), commit_deliver, commit_drop, q);
 }
@@ -369,7 +396,7 @@ static enum err_code port_commit(void *self, enum topic topic, int32_t partition
 
     (void)err;
     assert(q);
-    *q = (struct commit){.from = c, .topic = topic, .partition = partition, .offset = offset};
+    *q = (struct commit){.from = c, .topic = topic, .partition = partition, .offset = offset, .lost = c->lost_told};
     q->metadata = metadata.len ? view_dup(metadata) : strdup("");
     c->refs++;
     world_after(c->kafka->world, 1 + soon(c->kafka, 5), commit_arrive, commit_drop, q);
@@ -404,6 +431,7 @@ static void leave_arrive(void *arg)
     struct model_kafka *k = q->who->kafka;
     int i = member_index(k, q->who);
 
+    if (model_kafka_waits(k, leave_arrive, leave_drop, q)) return;
     if (i >= 0) put_out(k, i);
     proc_post(q->who->proc, 1 + soon(k, 20), leave_deliver, leave_drop, q);
 }
@@ -457,7 +485,7 @@ struct intake_port model_consumer_port(struct model_consumer *c)
 struct replay {
     struct model_consumer *who;
     struct replay_ask ask;
-    int64_t next, to;
+    int64_t next, to, moved_ms;
     bool canceled;
 };
 
@@ -472,11 +500,25 @@ static void replay_drop(void *arg)
 static void replay_page(void *arg)
 {
     struct replay *r = arg;
-    const struct model_log *l = &r->who->kafka->logs[r->ask.topic][r->ask.partition];
+    struct model_kafka *k = r->who->kafka;
+    const struct model_log *l = &k->logs[r->ask.topic][r->ask.partition];
 
+    if (k->paused && !r->canceled && !r->who->gone) { /* looks again later, in its own process */
+        if (world_now_ms(k->world) - r->moved_ms > ASK_MS) {
+            const struct err late = {.code = ERR_TIMEOUT, .text = "kafka: the replay stands still"};
+
+            r->ask.done(r->ask.arg, &late, r->next);
+            replay_drop(r);
+            return;
+        }
+        proc_post(r->who->proc, 100, replay_page, replay_drop, r);
+        return;
+    }
+    r->moved_ms = world_now_ms(k->world);
     for (int i = 0; i < 20 && r->next < r->to && !r->canceled && !r->who->gone; i++) {
         struct record_in rec = l->records[r->next++]->rec;
 
+        if (r->ask.topic != TOPIC_STATE) rec.value = VIEW_NONE; /* headers only, as the adapter asks for */
         if (rec.timestamp_ms >= r->ask.from_ms) r->ask.handle(r->ask.arg, &rec);
     }
     if (r->canceled || r->who->gone) {
@@ -498,6 +540,7 @@ static void *port_replay_start(void *self, const struct replay_ask *ask, struct 
     (void)err;
     assert(r);
     *r = (struct replay){.who = c, .ask = *ask, .next = ask->from < 0 ? 0 : ask->from, .to = ask->to < 0 || ask->to > end ? end : ask->to};
+    r->moved_ms = world_now_ms(c->kafka->world);
     c->refs++;
     proc_post(c->proc, 1 + soon(c->kafka, 10), replay_page, replay_drop, r);
     return r;

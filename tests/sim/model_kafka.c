@@ -11,6 +11,7 @@ struct model_kafka *model_kafka_new(struct world *w, const struct topics *topics
     k->partitions = partitions;
     k->message_timeout_ms = 5000;
     k->session_ms = 6000;
+    k->waiting_end = &k->waiting;
     for (int32_t p = 0; p < partitions; p++) k->owner[p] = -1;
     return k;
 }
@@ -27,8 +28,49 @@ static void record_free(struct model_record *r)
     free(r);
 }
 
+void model_kafka_on_commit(struct model_kafka *k, model_commit_fn *fn, void *arg)
+{
+    k->on_commit = fn;
+    k->on_commit_arg = arg;
+}
+
+int32_t model_kafka_partitions(const struct model_kafka *k)
+{
+    return k->partitions;
+}
+
+bool model_kafka_waits(struct model_kafka *k, sim_fn *fn, sim_fn *drop, void *arg)
+{
+    struct model_waiting *w;
+
+    if (!k->paused) return false;
+    w = calloc(1, sizeof *w);
+    assert(w);
+    *w = (struct model_waiting){.fn = fn, .drop = drop, .arg = arg};
+    *k->waiting_end = w;
+    k->waiting_end = &w->next;
+    return true;
+}
+
+/* Takes the requests out; fn or drop is called for each. */
+static void waiting_end(struct model_kafka *k, bool drop)
+{
+    struct model_waiting *w = k->waiting, *next;
+
+    k->waiting = NULL;
+    k->waiting_end = &k->waiting;
+    for (; w; w = next) {
+        next = w->next;
+        if (!drop) world_after(k->world, 0, w->fn, w->drop, w->arg); /* equal times keep their order */
+        if (drop) w->drop(w->arg);
+        free(w);
+    }
+}
+
 void model_kafka_free(struct model_kafka *k)
 {
+    waiting_end(k, true);
+    model_group_free(k);
     for (int t = 0; t < TOPIC_COUNT; t++)
         for (int p = 0; p < MODEL_PARTITIONS_MAX; p++) {
             struct model_log *l = &k->logs[t][p];
@@ -85,8 +127,10 @@ static int64_t append(struct model_kafka *k, enum topic t, struct model_record *
     }
     take->rec.offset = (int64_t)l->count;
     take->rec.timestamp_ms = world_wall_ms(k->world);
+    take->appended_ms = world_now_ms(k->world);
     take->visible_ms = world_now_ms(k->world) + (int64_t)rng_below(world_rng(k->world), 3);
     l->records[l->count++] = take;
+    world_mix(k->world, take->rec.value.ptr, take->rec.value.len);
     model_group_appended(k, t, take->rec.partition, take->visible_ms - world_now_ms(k->world));
     return take->rec.offset;
 }
@@ -96,8 +140,8 @@ struct model_producer {
     struct model_kafka *kafka;
     struct proc *proc;
     int64_t arrive_ms; /* order */
-    size_t refs;
-    bool gone;
+    size_t refs, under_way;
+    bool gone, flushed, cut; /* cut: of a dead process, nothing lands behind the first that did not */
 };
 
 struct produce {
@@ -106,7 +150,7 @@ struct produce {
     enum topic topic;
     publish_fn *done;
     void *arg;
-    int64_t offset;
+    int64_t offset, sent_ms;
     bool answered; /* timed out already */
     size_t refs;
 };
@@ -126,26 +170,32 @@ static void produce_unref(void *arg)
     free(q);
 }
 
+static void produce_answer(struct produce *q, bool is_late)
+{
+    struct err e = {.code = ERR_TIMEOUT, .text = "kafka: message timed out"};
+
+    if (q->answered) return;
+    q->answered = true;
+    q->from->under_way--;
+    if (!q->from->gone) q->done(q->arg, is_late ? &e : NULL, is_late ? -1 : q->offset);
+}
+
+/* A process that slept through the time-out may look at its clock before it looks at its socket. */
 static void produce_report(void *arg)
 {
     struct produce *q = arg;
+    struct model_kafka *k = q->from->kafka;
+    bool is_overdue = world_now_ms(k->world) - q->sent_ms > k->message_timeout_ms;
 
-    if (!q->answered && !q->from->gone) {
-        q->answered = true;
-        q->done(q->arg, NULL, q->offset);
-    }
+    produce_answer(q, is_overdue && world_chance(k->world, 50));
     produce_unref(q);
 }
 
 static void produce_late(void *arg)
 {
     struct produce *q = arg;
-    struct err e = {.code = ERR_TIMEOUT, .text = "kafka: message timed out"};
 
-    if (!q->answered && !q->from->gone) {
-        q->answered = true;
-        q->done(q->arg, &e, -1);
-    }
+    produce_answer(q, true);
     produce_unref(q);
 }
 
@@ -155,11 +205,9 @@ static void produce_arrive(void *arg)
     struct produce *q = arg;
     struct model_kafka *k = q->from->kafka;
 
-    if (k->paused) {
-        world_after(k->world, 10, produce_arrive, produce_unref, q);
-        return;
-    }
-    if ((q->answered || q->from->gone) && world_chance(k->world, 50)) {
+    if (model_kafka_waits(k, produce_arrive, produce_unref, q)) return;
+    if (!q->from->flushed && (q->from->cut || ((q->answered || q->from->gone) && world_chance(k->world, 50)))) {
+        q->from->cut = q->from->gone;
         produce_unref(q);
         return;
     }
@@ -180,12 +228,14 @@ static enum err_code port_publish(void *self, const struct record_out *rec, publ
     int64_t at = world_now_ms(w) + 1 + (int64_t)rng_below(world_rng(w), 3);
 
     assert(rec->partition >= 0 && rec->partition < p->kafka->partitions);
+    if (p->under_way >= MODEL_QUEUE_MAX) return err_set(err, ERR_FULL, "kafka: the queue is full");
     if (rec->value.len > 1000000) return err_set(err, ERR_TOO_LARGE, "kafka: the record is over 1 MB");
     q = calloc(1, sizeof *q);
     assert(q);
-    *q = (struct produce){.from = p, .done = done, .arg = arg, .offset = -1, .refs = 2};
+    *q = (struct produce){.from = p, .done = done, .arg = arg, .offset = -1, .sent_ms = world_now_ms(w), .refs = 2};
     q->record = record_new(p->kafka, rec, &q->topic);
     p->refs++;
+    p->under_way++;
     if (at < p->arrive_ms) at = p->arrive_ms;
     p->arrive_ms = at;
     world_after(w, at - world_now_ms(w), produce_arrive, produce_unref, q);
@@ -209,6 +259,11 @@ void model_producer_free(struct model_producer *p)
     producer_unref(p);
 }
 
+void model_producer_flush(struct model_producer *p)
+{
+    p->flushed = true;
+}
+
 struct publish_port model_producer_port(struct model_producer *p)
 {
     return (struct publish_port){.self = p, .publish = port_publish};
@@ -218,12 +273,23 @@ struct publish_port model_producer_port(struct model_producer *p)
 void model_kafka_pause(struct model_kafka *k)
 {
     k->paused = true;
+    k->paused_ms = world_now_ms(k->world);
 }
 
 void model_kafka_resume(struct model_kafka *k)
 {
+    bool is_long = world_now_ms(k->world) - k->paused_ms >= k->session_ms;
+
+    if (!k->paused) return;
     k->paused = false;
+    if (is_long && world_chance(k->world, 50)) model_group_evict(k); /* it looks at its clock before its sockets */
+    waiting_end(k, false);
     model_group_wake(k);
+}
+
+bool model_kafka_is_paused(const struct model_kafka *k)
+{
+    return k->paused;
 }
 
 int64_t model_kafka_end(const struct model_kafka *k, enum topic topic, int32_t partition)
@@ -238,6 +304,11 @@ bool model_kafka_record(const struct model_kafka *k, enum topic topic, int32_t p
     if (offset < 0 || offset >= (int64_t)l->count) return false;
     *ret = l->records[offset]->rec;
     return true;
+}
+
+int64_t model_kafka_appended_ms(const struct model_kafka *k, enum topic topic, int32_t partition, int64_t offset)
+{
+    return k->logs[topic][partition].records[offset]->appended_ms;
 }
 
 int64_t model_kafka_committed(const struct model_kafka *k, enum topic topic, int32_t partition)

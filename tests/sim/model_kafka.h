@@ -10,12 +10,15 @@ struct model_kafka;
 struct model_producer;
 struct model_consumer;
 
+enum { MODEL_QUEUE_MAX = 2000 }; /* records of one producer not yet reported; more: ERR_FULL */
+
 struct model_kafka *model_kafka_new(struct world *w, const struct topics *topics, int32_t partitions);
 void model_kafka_free(struct model_kafka *k);
 void model_kafka_set_timeouts(struct model_kafka *k, int64_t message_ms, int64_t session_ms);
 
 struct model_producer *model_producer_new(struct model_kafka *k, struct proc *p);
 void model_producer_free(struct model_producer *p); /* what is under way may land or not */
+void model_producer_flush(struct model_producer *p); /* before free: what is under way lands */
 struct publish_port model_producer_port(struct model_producer *p);
 
 struct model_consumer_events {
@@ -32,11 +35,17 @@ struct replay_port model_consumer_replay_port(struct model_consumer *c);
 /* Faults. */
 void model_kafka_pause(struct model_kafka *k); /* requests wait */
 void model_kafka_resume(struct model_kafka *k);
+bool model_kafka_is_paused(const struct model_kafka *k);
 
-/* For checkers: the log as it is. */
+/* For checkers: told of every commit that was accepted, at the moment it was; and the log as it is. */
+typedef void model_commit_fn(void *arg, enum topic topic, int32_t partition, int64_t offset, const char *metadata);
+void model_kafka_on_commit(struct model_kafka *k, model_commit_fn *fn, void *arg);
+int32_t model_kafka_partitions(const struct model_kafka *k);
 int64_t model_kafka_end(const struct model_kafka *k, enum topic topic, int32_t partition);
 /* False past the end. Views live as long as the model. */
 bool model_kafka_record(const struct model_kafka *k, enum topic topic, int32_t partition, int64_t offset, struct record_in *ret);
 int64_t model_kafka_committed(const struct model_kafka *k, enum topic topic, int32_t partition);
+/* Milliseconds of virtual time at which the record was appended. */
+int64_t model_kafka_appended_ms(const struct model_kafka *k, enum topic topic, int32_t partition, int64_t offset);
 
 #endif

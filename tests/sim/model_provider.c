@@ -14,17 +14,21 @@ struct model_provider {
     struct provider_faults faults;
     int64_t first_ms_max, token_ms_max, tokens_max;
     struct call_entry *entries;
-    size_t count;
+    size_t count, max;
+    void (*on_call)(void *arg, const struct call_entry *e);
+    void *on_call_arg;
 };
 
 struct model_client {
     struct model_provider *provider;
     struct proc *proc;
+    struct http_call *first; /* those the provider has not ended */
     size_t refs;
     bool gone;
 };
 
 struct http_call {
+    struct http_call *next, **at; /* in client->first; at NULL: not there */
     struct model_client *client;
     size_t entry;
     enum plan plan;
@@ -41,8 +45,6 @@ struct model_provider *model_provider_new(struct world *w)
 
     assert(m);
     *m = (struct model_provider){.world = w, .first_ms_max = 100, .token_ms_max = 20, .tokens_max = 12};
-    m->entries = calloc(CALLS_MAX, sizeof *m->entries);
-    assert(m->entries);
     return m;
 }
 
@@ -78,13 +80,6 @@ static void client_unref(struct model_client *c)
     if (--c->refs == 0) free(c);
 }
 
-void model_client_free(struct model_client *c)
-{
-    if (!c) return;
-    c->gone = true;
-    client_unref(c);
-}
-
 static struct call_entry *entry_of(struct http_call *h)
 {
     return &h->client->provider->entries[h->entry];
@@ -94,9 +89,22 @@ static void end_entry(struct http_call *h, enum call_outcome outcome)
 {
     struct call_entry *e = entry_of(h);
 
-    if (e->outcome != CALL_OPEN) return;
+    if (!h->at) return;
+    *h->at = h->next;
+    if (h->next) h->next->at = h->at;
+    h->at = NULL;
     e->outcome = outcome;
     e->ended_ms = world_now_ms(h->client->provider->world);
+    world_trace(h->client->provider->world, "the call %s of %s ends: %s", e->identity, e->client,
+                (const char *[]){"open", "whole", "refused", "broken", "client gone"}[outcome]);
+}
+
+void model_client_free(struct model_client *c)
+{
+    if (!c) return;
+    c->gone = true;
+    while (c->first) end_entry(c->first, CALL_CLIENT_GONE);
+    client_unref(c);
 }
 
 /* Two kinds of holders: every envelope on its way, and the caller's handle until the end was told or it cancelled. */
@@ -112,7 +120,7 @@ static void call_drop(void *arg)
 {
     struct http_call *h = arg;
 
-    end_entry(h, CALL_CLIENT_GONE);
+    if (h->at) end_entry(h, CALL_CLIENT_GONE);
     if (!h->canceled) {
         h->canceled = true;
         call_unref(h);
@@ -182,15 +190,52 @@ static void late(void *arg)
 {
     struct http_call *h = arg;
 
-    if (!h->canceled && !h->client->gone) finish(h, CALL_BROKEN, ERR_TIMEOUT, "no byte in time");
+    if (h->client->gone) {
+        call_drop(h);
+        return;
+    }
+    if (!h->canceled) finish(h, CALL_BROKEN, ERR_TIMEOUT, "no byte in time");
     call_unref(h);
+}
+
+static void stall(struct http_call *h)
+{
+    h->refs++;
+    proc_post(h->client->proc, h->idle_timeout_ms, late, call_drop, h);
+}
+
+static void put_token(const struct call_entry *e, int64_t index, char ret[32])
+{
+    unsigned mark = 0;
+
+    for (const char *p = e->identity; *p; p++) mark = mark * 31 + (unsigned char)*p;
+    snprintf(ret, 32, "w%lld.%04x ", (long long)index, mark & 0xffff);
+}
+
+void model_provider_text(const struct call_entry *e, struct buf *out)
+{
+    char token[32];
+
+    for (int64_t i = 0; i < e->tokens; i++) {
+        put_token(e, i, token);
+        buf_put_str(out, token);
+    }
+}
+
+void model_provider_on_call(struct model_provider *m, void (*fn)(void *arg, const struct call_entry *e), void *arg)
+{
+    m->on_call = fn;
+    m->on_call_arg = arg;
 }
 
 static void last_piece(struct http_call *h)
 {
-    char text[400];
+    char text[1600];
+    struct buf whole;
     int n = 0;
 
+    buf_init(&whole, 1024);
+    model_provider_text(entry_of(h), &whole);
     if (h->stream)
         n = snprintf(text, sizeof text,
                      "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
@@ -198,9 +243,10 @@ static void last_piece(struct http_call *h)
                      (long long)h->tokens);
     else
         n = snprintf(text, sizeof text,
-                     "{\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"whole\"},\"finish_reason\":\"stop\"}],"
+                     "{\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"%.*s\"},\"finish_reason\":\"stop\"}],"
                      "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":%lld}}",
-                     (long long)h->tokens);
+                     (int)whole.len, whole.data, (long long)h->tokens);
+    buf_fini(&whole);
     assert(n > 0 && (size_t)n < sizeof text);
     end_entry(h, CALL_WHOLE);
     body(h, text);
@@ -209,10 +255,11 @@ static void last_piece(struct http_call *h)
 
 static void send_token(struct http_call *h)
 {
-    char text[200];
+    char text[200], token[32];
 
-    snprintf(text, sizeof text, "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"w%lld \"},\"finish_reason\":null}]}\n\n",
-             (long long)h->sent++);
+    put_token(entry_of(h), h->sent++, token);
+    snprintf(text, sizeof text, "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%s\"},\"finish_reason\":null}]}\n\n",
+             token);
     body(h, text);
     if (!h->canceled) piece_later(h);
 }
@@ -241,9 +288,9 @@ static void next_piece(void *arg)
         } else if (half && h->plan == PLAN_GARBAGE) {
             end_entry(h, CALL_BROKEN);
             body(h, "data: \x01{broken\n\n");
+            if (!h->canceled) stall(h);
         } else if (half && h->plan == PLAN_STALL) {
-            h->refs++;
-            proc_post(h->client->proc, h->idle_timeout_ms, late, call_drop, h);
+            stall(h);
         } else if (h->stream && h->sent < h->tokens) {
             send_token(h);
         } else {
@@ -257,7 +304,11 @@ static void refuse_connection(void *arg)
 {
     struct http_call *h = arg;
 
-    if (!h->canceled && !h->client->gone) finish(h, CALL_REFUSED, ERR_UNAVAILABLE, "connection refused");
+    if (h->client->gone) {
+        call_drop(h);
+        return;
+    }
+    if (!h->canceled) finish(h, CALL_REFUSED, ERR_UNAVAILABLE, "connection refused");
     call_unref(h);
 }
 
@@ -285,7 +336,13 @@ static struct http_call *port_start(void *self, const struct http_request_out *r
 
     (void)err;
     assert(h && m->count < CALLS_MAX);
+    if (m->count == m->max) {
+        m->max = m->max ? m->max * 2 : 64;
+        m->entries = realloc(m->entries, m->max * sizeof *m->entries);
+        assert(m->entries);
+    }
     e = &m->entries[m->count];
+    memset(e, 0, sizeof *e);
     *h = (struct http_call){.client = c, .entry = m->count++, .sink = *sink, .arg = arg, .refs = 2};
     h->plan = plan_of(m);
     h->stream = req->body.len > 0 && memmem(req->body.ptr, req->body.len, "\"stream\":true", 13) != NULL;
@@ -294,10 +351,20 @@ static struct http_call *port_start(void *self, const struct http_request_out *r
     for (size_t i = 0; i < req->header_count; i++)
         if (view_ieq_str(req->headers[i].name, "x-client-request-id")) (void)view_copy(req->headers[i].value, e->identity, sizeof e->identity);
     e->started_ms = world_now_ms(m->world);
+    e->tokens = h->tokens;
+    e->stream = h->stream;
+    e->burns = h->plan == PLAN_ERROR || h->plan == PLAN_CUT || h->plan == PLAN_GARBAGE || h->plan == PLAN_STALL;
+    snprintf(e->client, sizeof e->client, "%s", proc_name(c->proc));
+    h->next = c->first;
+    if (h->next) h->next->at = &h->next;
+    h->at = &c->first;
+    c->first = h;
+    world_mix(m->world, e->identity, strlen(e->identity));
     world_trace(m->world, "%s calls the provider: %s, plan %d", proc_name(c->proc), e->identity, (int)h->plan);
     c->refs++;
     proc_post(c->proc, 1 + (int64_t)rng_below(world_rng(m->world), (uint64_t)m->first_ms_max),
               h->plan == PLAN_REFUSE ? refuse_connection : next_piece, call_drop, h);
+    if (m->on_call) m->on_call(m->on_call_arg, e);
     return h;
 }
 

@@ -1,5 +1,6 @@
 #ifndef SIM_MODEL_PROVIDER_H
 #define SIM_MODEL_PROVIDER_H
+#include "common/base/buf.h"
 #include "common/base/port.h"
 #include "tests/sim/world.h"
 
@@ -24,9 +25,16 @@ struct http_port model_client_port(struct model_client *c);
 enum call_outcome { CALL_OPEN, CALL_WHOLE, CALL_REFUSED, CALL_BROKEN, CALL_CLIENT_GONE };
 struct call_entry {
     char identity[160];
+    char client[32]; /* the process that called */
     int64_t started_ms, ended_ms;
+    int64_t tokens;  /* of a whole reply: its text is model_provider_text */
+    bool stream, burns; /* burns: a failure that counts as an attempt of the step */
     enum call_outcome outcome;
 };
+/* The text of a whole reply: it depends on the identity, so that a mix-up shows. */
+void model_provider_text(const struct call_entry *e, struct buf *out);
+/* Told of every call when it arrives, from inside the caller's turn: nothing may be done to it before that is over. */
+void model_provider_on_call(struct model_provider *m, void (*fn)(void *arg, const struct call_entry *e), void *arg);
 size_t model_provider_calls(const struct model_provider *m);
 const struct call_entry *model_provider_call(const struct model_provider *m, size_t index);
 

@@ -1,21 +1,28 @@
-/* The model Redis in C: connections, delays, faults; the commands are in redis_model.lua. */
+/* The model Redis in C: connections, delays, faults; the commands are in redis_model.lua.
+ *
+ * A command travels to the server as an envelope of the world, its answer as an envelope of the process. Both ways keep their
+ * order by never arriving before the one sent last. A link has a life number that rises with every break: what was sent in an
+ * earlier life finds the other side gone. */
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
 
 #include "common/base/arena.h"
+#include "common/base/list.h"
+#include "common/base/map.h"
 #include "tests/sim/model_redis.h"
 #include <assert.h>
 
-enum { CONNS_MAX = 64, CHANNELS_MAX = 512, ARGS_MAX = 300 };
+enum { CONNS_MAX = 64, CHANNELS_MAX = 2000, ARGS_MAX = 300, TIMEOUT_MS = 5000, DIAL_MS = 60, ARENA_MAX = 64 << 20 };
 
 struct model_redis {
     struct world *world;
     lua_State *lua;
-    bool up;
+    bool is_up, is_paused;
     uint32_t restarts;
     int64_t clock_offset_ms;
     struct model_conn *conns[CONNS_MAX];
+    struct list waiting; /* commands that reached a paused server */
     struct arena *asked;
 };
 
@@ -24,28 +31,34 @@ struct model_conn {
     struct proc *proc;
     int64_t free_at_ms; /* earliest delivery of the next answer: order */
     int64_t arrive_ms;  /* earliest arrival of the next command: order */
-    uint32_t link_life; /* rises with every cut */
-    char *channels[CHANNELS_MAX];
+    uint32_t life;      /* rises with every break */
+    bool is_linked, is_cut;
+    bool is_tail_lost;  /* of what left before the break, nothing is read behind the first that was not */
+    struct map *channels; /* name -> subscription */
     redis_message_fn *on_message;
     void (*on_reset)(void *arg);
     void *listen_arg;
     size_t refs; /* of commands on their way */
-    bool gone;
+    bool is_gone;
 };
 
 struct command {
+    struct list_link link; /* in server->waiting */
     struct model_conn *conn;
-    uint32_t link_life;
+    uint32_t life;
     char *argv[ARGS_MAX];
     size_t len[ARGS_MAX];
     size_t argc;
     redis_reply_fn *on_reply;
     void *arg;
+    int64_t sent_ms;
+    bool is_answered;
     struct arena *memory; /* of the answer */
     const struct reply *reply;
-    struct err err;
+    size_t refs;
 };
 
+/* --- the commands, in Lua --------------------------------------------------------------------------------------------- */
 static void lua_die(lua_State *L)
 {
     fprintf(stderr, "model redis: %s\n", lua_tostring(L, -1));
@@ -58,18 +71,12 @@ struct model_redis *model_redis_new(struct world *w)
 
     assert(m);
     m->world = w;
-    m->up = true;
+    m->is_up = true;
+    list_init(&m->waiting);
     m->lua = luaL_newstate();
     luaL_openlibs(m->lua);
     if (luaL_dofile(m->lua, "tests/sim/redis_model.lua")) lua_die(m->lua);
     return m;
-}
-
-void model_redis_free(struct model_redis *m)
-{
-    lua_close(m->lua);
-    arena_free(m->asked);
-    free(m);
 }
 
 static void model_call(struct model_redis *m, const char *name, int args, int results)
@@ -93,7 +100,8 @@ static void read_table(lua_State *L, struct arena *a, struct reply *ret)
     } marks[] = {{"ok", REPLY_STATUS}, {"err", REPLY_ERROR}};
     struct reply *items;
 
-    for (size_t i = 0; i < 2; i++) {
+    ret->count = lua_objlen(L, -1);
+    for (size_t i = 0; ret->count == 0 && i < 2; i++) {
         lua_getfield(L, -1, marks[i].field);
         if (lua_isstring(L, -1)) {
             size_t len;
@@ -106,7 +114,6 @@ static void read_table(lua_State *L, struct arena *a, struct reply *ret)
         lua_pop(L, 1);
     }
     ret->kind = REPLY_ARRAY;
-    ret->count = lua_objlen(L, -1);
     items = arena_alloc(a, (ret->count + 1) * sizeof *items);
     assert(items);
     ret->items = items;
@@ -147,11 +154,10 @@ static const struct reply *execute(struct model_redis *m, char *const *argv, con
     struct reply *r = arena_alloc(a, sizeof *r);
 
     assert(r);
-    lua_pushnumber(m->lua, (double)(world_wall_ms(m->world) + m->clock_offset_ms));
-    model_call(m, "time", 1, 0);
     luaL_checkstack(m->lua, (int)argc + 16, "arguments");
+    lua_pushnumber(m->lua, (double)(world_wall_ms(m->world) + m->clock_offset_ms));
     for (size_t i = 0; i < argc; i++) lua_pushlstring(m->lua, argv[i], len[i]);
-    model_call(m, "command", (int)argc, 1);
+    model_call(m, "command", (int)argc + 1, 1);
     read_value(m->lua, a, r);
     lua_pop(m->lua, 1);
     if (r->kind == REPLY_ERROR && view_starts(r->str, "model:")) {
@@ -161,20 +167,120 @@ static const struct reply *execute(struct model_redis *m, char *const *argv, con
     return r;
 }
 
-/* --- pub/sub ------------------------------------------------------------------------------------------------------------ */
-struct message {
-    struct model_conn *conn;
-    uint32_t link_life;
-    char *channel, *payload;
-};
+/* --- links -------------------------------------------------------------------------------------------------------------- */
+static int64_t now_of(const struct model_conn *c)
+{
+    return world_now_ms(c->server->world);
+}
+
+static uint64_t chance(const struct model_conn *c, uint64_t below)
+{
+    return rng_below(world_rng(c->server->world), below);
+}
 
 static void conn_unref(struct model_conn *c)
 {
+    size_t cursor = 0;
+    struct view key;
+    void *value;
+
     assert(c->refs > 0);
-    if (--c->refs > 0 || !c->gone) return;
-    for (size_t i = 0; i < CHANNELS_MAX; i++) free(c->channels[i]);
+    if (--c->refs > 0 || !c->is_gone) return;
+    while (map_each(c->channels, &cursor, &key, &value)) free(value);
+    map_free(c->channels);
     free(c);
 }
+
+static void conn_drop(void *arg)
+{
+    conn_unref(arg);
+}
+
+static int64_t deliver_delay(struct model_conn *c)
+{
+    int64_t at = now_of(c) + (int64_t)chance(c, 3);
+
+    if (at < c->free_at_ms) at = c->free_at_ms;
+    c->free_at_ms = at;
+    return at - now_of(c);
+}
+
+static int64_t arrive_delay(struct model_conn *c)
+{
+    int64_t at = now_of(c) + (int64_t)chance(c, 2);
+
+    if (at < c->arrive_ms) at = c->arrive_ms;
+    c->arrive_ms = at;
+    return at - now_of(c);
+}
+
+struct subscription {
+    bool is_on; /* the server knows of it */
+};
+
+/* The client has connected again, and its channels are subscribed. */
+static void conn_linked(void *arg)
+{
+    struct model_conn *c = arg;
+    size_t cursor = 0;
+    struct view key;
+    void *value;
+
+    if (!c->is_gone && !c->is_linked && !c->is_cut && c->server->is_up) {
+        c->is_linked = true;
+        while (map_each(c->channels, &cursor, &key, &value)) ((struct subscription *)value)->is_on = true;
+        if (c->on_reset) c->on_reset(c->listen_arg);
+    }
+    conn_unref(c);
+}
+
+static void conn_dial(struct model_conn *c)
+{
+    c->refs++;
+    proc_post(c->proc, (int64_t)chance(c, DIAL_MS), conn_linked, conn_drop, c);
+}
+
+static void conn_break(struct model_conn *c)
+{
+    size_t cursor = 0;
+    struct view key;
+    void *value;
+
+    c->life++;
+    c->is_linked = c->is_tail_lost = false;
+    while (map_each(c->channels, &cursor, &key, &value)) ((struct subscription *)value)->is_on = false;
+}
+
+struct model_conn *model_conn_new(struct model_redis *m, struct proc *p)
+{
+    struct model_conn *c = calloc(1, sizeof *c);
+    size_t i = 0;
+
+    assert(c);
+    *c = (struct model_conn){.server = m, .proc = p, .is_linked = m->is_up, .refs = 1};
+    c->channels = map_new(CHANNELS_MAX);
+    while (i < CONNS_MAX && m->conns[i]) i++;
+    assert(c->channels && i < CONNS_MAX);
+    m->conns[i] = c;
+    return c;
+}
+
+void model_conn_free(struct model_conn *c)
+{
+    if (!c) return;
+    for (size_t i = 0; i < CONNS_MAX; i++)
+        if (c->server->conns[i] == c) c->server->conns[i] = NULL;
+    conn_break(c);
+    c->is_gone = true;
+    conn_unref(c);
+}
+
+/* --- pub/sub ------------------------------------------------------------------------------------------------------------ */
+struct message {
+    struct model_conn *conn;
+    uint32_t life;
+    char *channel, *payload;
+};
 
 static void message_drop(void *arg)
 {
@@ -186,43 +292,27 @@ static void message_drop(void *arg)
     free(g);
 }
 
-static bool has_channel(const struct model_conn *c, const char *name)
-{
-    for (size_t i = 0; i < CHANNELS_MAX; i++)
-        if (c->channels[i] && strcmp(c->channels[i], name) == 0) return true;
-    return false;
-}
-
 static void message_deliver(void *arg)
 {
     struct message *g = arg;
     struct model_conn *c = g->conn;
 
-    if (!c->gone && c->on_message && g->link_life == c->link_life && has_channel(c, g->channel))
+    if (!c->is_gone && c->on_message && g->life == c->life && map_get(c->channels, view_of(g->channel)))
         c->on_message(c->listen_arg, view_of(g->channel), view_of(g->payload));
     message_drop(g);
-}
-
-static int64_t deliver_delay(struct model_conn *c)
-{
-    int64_t now = world_now_ms(c->server->world);
-    int64_t at = now + (int64_t)rng_below(world_rng(c->server->world), 3);
-
-    if (at < c->free_at_ms) at = c->free_at_ms;
-    c->free_at_ms = at;
-    return at - now;
 }
 
 static void publish_one(struct model_redis *m, const char *channel, const char *payload)
 {
     for (size_t i = 0; i < CONNS_MAX; i++) {
         struct model_conn *c = m->conns[i];
+        const struct subscription *s = c && c->is_linked ? map_get(c->channels, view_of(channel)) : NULL;
         struct message *g;
 
-        if (!c || !has_channel(c, channel)) continue;
+        if (!s || !s->is_on) continue;
         g = calloc(1, sizeof *g);
         assert(g);
-        *g = (struct message){.conn = c, .link_life = c->link_life, .channel = strdup(channel), .payload = strdup(payload)};
+        *g = (struct message){.conn = c, .life = c->life, .channel = strdup(channel), .payload = strdup(payload)};
         c->refs++;
         proc_post(c->proc, deliver_delay(c), message_deliver, message_drop, g);
     }
@@ -243,74 +333,13 @@ static void publish_all(struct model_redis *m)
     lua_pop(L, 1);
 }
 
-/* --- commands ----------------------------------------------------------------------------------------------------------- */
-static void command_drop(void *arg)
-{
-    struct command *k = arg;
-
-    for (size_t i = 0; i < k->argc; i++) free(k->argv[i]);
-    arena_free(k->memory);
-    conn_unref(k->conn);
-    free(k);
-}
-
-static void command_answer(void *arg)
-{
-    struct command *k = arg;
-
-    if (!k->conn->gone) {
-        bool cut = k->link_life != k->conn->link_life || !k->reply;
-
-        if (cut && k->err.code == ERR_OK) (void)err_set(&k->err, ERR_UNAVAILABLE, "redis: the connection broke");
-        k->on_reply(k->arg, cut ? NULL : k->reply, cut ? &k->err : NULL);
-    }
-    command_drop(k);
-}
-
-static void command_arrive(void *arg)
-{
-    struct command *k = arg;
-    struct model_conn *c = k->conn;
-
-    if (c->server->up && k->link_life == c->link_life) {
-        k->memory = arena_new(64 << 20);
-        k->reply = execute(c->server, k->argv, k->len, k->argc, k->memory);
-        publish_all(c->server);
-    }
-    proc_post(c->proc, deliver_delay(c), command_answer, command_drop, k);
-}
-
-static void port_call(void *self, const struct view *argv, size_t argc, redis_reply_fn *on_reply, void *arg)
-{
-    struct model_conn *c = self;
-    struct command *k = calloc(1, sizeof *k);
-    int64_t now = world_now_ms(c->server->world), at = now + (int64_t)rng_below(world_rng(c->server->world), 2);
-
-    assert(k && argc > 0 && argc <= ARGS_MAX && !c->gone);
-    *k = (struct command){.conn = c, .link_life = c->link_life, .argc = argc, .on_reply = on_reply, .arg = arg};
-    for (size_t i = 0; i < argc; i++) {
-        k->argv[i] = view_dup(argv[i].ptr ? argv[i] : VIEW_LIT(""));
-        k->len[i] = argv[i].len;
-    }
-    if (at < c->arrive_ms) at = c->arrive_ms;
-    c->arrive_ms = at;
-    c->refs++;
-    world_after(c->server->world, at - now, command_arrive, command_drop, k);
-}
-
-static bool port_is_up(void *self)
-{
-    const struct model_conn *c = self;
-
-    return c->server->up;
-}
-
 struct subscribe {
     struct model_conn *conn;
     redis_reply_fn *on_ready;
     void *arg;
     char *channel;
-    uint32_t link_life;
+    uint32_t life;
+    bool is_fine;
 };
 
 static void subscribe_drop(void *arg)
@@ -326,38 +355,42 @@ static void subscribe_answer(void *arg)
 {
     struct subscribe *s = arg;
     const struct reply ok = {.kind = REPLY_STATUS, .str = VIEW_LIT("OK")};
-    struct err e = {.code = ERR_UNAVAILABLE, .text = "redis: the connection broke"};
-    bool fine = s->link_life == s->conn->link_life && s->conn->server->up;
+    const struct err e = {.code = ERR_UNAVAILABLE, .text = "redis: the connection broke"};
+    bool is_fine = s->is_fine && s->life == s->conn->life;
 
-    if (!s->conn->gone && s->on_ready) s->on_ready(s->arg, fine ? &ok : NULL, fine ? NULL : &e);
+    if (!s->conn->is_gone && s->on_ready) s->on_ready(s->arg, is_fine ? &ok : NULL, is_fine ? NULL : &e);
     subscribe_drop(s);
+}
+
+static void subscribe_arrive(void *arg)
+{
+    struct subscribe *s = arg;
+    struct model_conn *c = s->conn;
+    struct subscription *entry = map_get(c->channels, view_of(s->channel));
+
+    if (entry && c->is_linked && s->life == c->life) s->is_fine = entry->is_on = true;
+    proc_post(c->proc, deliver_delay(c), subscribe_answer, subscribe_drop, s);
 }
 
 static void port_subscribe(void *self, struct view channel, redis_reply_fn *on_ready, void *arg)
 {
     struct model_conn *c = self;
     struct subscribe *s = calloc(1, sizeof *s);
-    size_t i = 0;
+    struct subscription *entry = map_get(c->channels, channel);
 
-    assert(s);
-    *s = (struct subscribe){.conn = c, .on_ready = on_ready, .arg = arg, .channel = view_dup(channel), .link_life = c->link_life};
-    while (i < CHANNELS_MAX && c->channels[i]) i++;
-    assert(i < CHANNELS_MAX);
-    c->channels[i] = view_dup(channel);
+    if (!entry) entry = calloc(1, sizeof *entry);
+    assert(s && entry);
+    if (!map_put(c->channels, channel, entry)) assert(!"too many channels");
+    *s = (struct subscribe){.conn = c, .on_ready = on_ready, .arg = arg, .channel = view_dup(channel), .life = c->life};
     c->refs++;
-    proc_post(c->proc, deliver_delay(c), subscribe_answer, subscribe_drop, s);
+    world_after(c->server->world, arrive_delay(c), subscribe_arrive, subscribe_drop, s);
 }
 
 static void port_unsubscribe(void *self, struct view channel)
 {
     struct model_conn *c = self;
 
-    for (size_t i = 0; i < CHANNELS_MAX; i++)
-        if (c->channels[i] && view_eq_str(channel, c->channels[i])) {
-            free(c->channels[i]);
-            c->channels[i] = NULL;
-            return;
-        }
+    free(map_remove(c->channels, channel));
 }
 
 static void port_listen(void *self, redis_message_fn *on_message, void (*on_reset)(void *arg), void *arg)
@@ -369,26 +402,105 @@ static void port_listen(void *self, redis_message_fn *on_message, void (*on_rese
     c->listen_arg = arg;
 }
 
-struct model_conn *model_conn_new(struct model_redis *m, struct proc *p)
+/* --- commands ----------------------------------------------------------------------------------------------------------- */
+static void command_drop(void *arg)
 {
-    struct model_conn *c = calloc(1, sizeof *c);
-    size_t i = 0;
+    struct command *k = arg;
 
-    assert(c);
-    *c = (struct model_conn){.server = m, .proc = p, .refs = 1};
-    while (i < CONNS_MAX && m->conns[i]) i++;
-    assert(i < CONNS_MAX);
-    m->conns[i] = c;
-    return c;
+    if (--k->refs > 0) return;
+    for (size_t i = 0; i < k->argc; i++) free(k->argv[i]);
+    arena_free(k->memory);
+    conn_unref(k->conn);
+    free(k);
 }
 
-void model_conn_free(struct model_conn *c)
+static void command_tell(struct command *k, const struct reply *r, enum err_code code, const char *text)
 {
-    if (!c) return;
-    for (size_t i = 0; i < CONNS_MAX; i++)
-        if (c->server->conns[i] == c) c->server->conns[i] = NULL;
-    c->gone = true;
-    conn_unref(c);
+    struct err e = {.code = code};
+
+    if (k->is_answered) return;
+    k->is_answered = true;
+    snprintf(e.text, sizeof e.text, "%s", text);
+    if (!k->conn->is_gone) k->on_reply(k->arg, r, r ? NULL : &e);
+}
+
+static void command_answer(void *arg)
+{
+    struct command *k = arg;
+    bool is_cut = k->life != k->conn->life || !k->reply;
+    bool is_late = now_of(k->conn) - k->sent_ms > TIMEOUT_MS; /* a process that slept looks at its clock first, perhaps */
+
+    if (is_cut)
+        command_tell(k, NULL, ERR_UNAVAILABLE, "redis: the connection broke");
+    else if (is_late && chance(k->conn, 3) == 0)
+        command_tell(k, NULL, ERR_TIMEOUT, "redis: no answer in time");
+    else
+        command_tell(k, k->reply, ERR_OK, "");
+    command_drop(k);
+}
+
+static void command_late(void *arg)
+{
+    struct command *k = arg;
+
+    command_tell(k, NULL, ERR_TIMEOUT, "redis: no answer in time");
+    command_drop(k);
+}
+
+static void command_arrive(void *arg)
+{
+    struct command *k = arg;
+    struct model_conn *c = k->conn;
+    struct model_redis *m = c->server;
+    bool is_read = m->is_up && c->is_linked && k->life == c->life;
+
+    if (m->is_up && k->life != c->life) { /* what left before the break may still be read */
+        is_read = !c->is_tail_lost && chance(c, 2) == 0;
+        c->is_tail_lost = !is_read;
+    }
+    if (is_read && m->is_paused) {
+        list_push(&m->waiting, &k->link);
+        return;
+    }
+    if (is_read) {
+        k->memory = arena_new(ARENA_MAX);
+        k->reply = execute(m, k->argv, k->len, k->argc, k->memory);
+        publish_all(m);
+    }
+    proc_post(c->proc, deliver_delay(c), command_answer, command_drop, k);
+}
+
+static void port_call(void *self, const struct view *argv, size_t argc, redis_reply_fn *on_reply, void *arg)
+{
+    struct model_conn *c = self;
+    struct command *k = malloc(sizeof *k);
+
+    assert(k && argc > 0 && argc <= ARGS_MAX && !c->is_gone);
+    memset(&k->link, 0, sizeof k->link);
+    k->conn = c;
+    k->life = c->life;
+    k->argc = argc;
+    k->on_reply = on_reply;
+    k->arg = arg;
+    k->sent_ms = now_of(c);
+    k->is_answered = false;
+    k->memory = NULL;
+    k->reply = NULL;
+    k->refs = 1;
+    for (size_t i = 0; i < argc; i++) {
+        k->argv[i] = view_dup(argv[i].ptr ? argv[i] : VIEW_LIT(""));
+        k->len[i] = argv[i].len;
+        world_mix(c->server->world, k->argv[i], k->len[i]);
+    }
+    c->refs++;
+    world_after(c->server->world, arrive_delay(c), command_arrive, command_drop, k);
+}
+
+static bool port_is_up(void *self)
+{
+    const struct model_conn *c = self;
+
+    return c->is_linked;
 }
 
 struct redis_port model_conn_port(struct model_conn *c)
@@ -403,42 +515,82 @@ struct redis_sub_port model_conn_sub_port(struct model_conn *c)
 }
 
 /* --- faults --------------------------------------------------------------------------------------------------------------- */
+static void waiting_out(struct model_redis *m, sim_fn *fn)
+{
+    struct list_link *k;
+
+    while ((k = list_first(&m->waiting)) != NULL) {
+        list_remove(&m->waiting, k);
+        fn(LIST_ITEM(k, struct command, link));
+    }
+}
+
+void model_redis_free(struct model_redis *m)
+{
+    waiting_out(m, command_drop);
+    lua_close(m->lua);
+    arena_free(m->asked);
+    free(m);
+}
+
 void model_redis_down(struct model_redis *m)
 {
-    m->up = false;
+    m->is_up = m->is_paused = false;
     for (size_t i = 0; i < CONNS_MAX; i++)
-        if (m->conns[i]) m->conns[i]->link_life++;
-}
-
-static void reset_answer(void *arg)
-{
-    struct model_conn *c = arg;
-
-    if (!c->gone && c->on_reset) c->on_reset(c->listen_arg);
-    conn_unref(c);
-}
-
-static void reset_drop(void *arg)
-{
-    conn_unref(arg);
+        if (m->conns[i]) conn_break(m->conns[i]);
+    waiting_out(m, command_arrive);
 }
 
 void model_redis_up(struct model_redis *m, bool lose_tail)
 {
     char id[32];
 
-    m->up = true;
+    m->is_up = true;
     snprintf(id, sizeof id, "run-%u", ++m->restarts);
     lua_pushstring(m->lua, id);
     lua_pushboolean(m->lua, lose_tail);
     model_call(m, "restart", 2, 0);
-    for (size_t i = 0; i < CONNS_MAX; i++) {
-        struct model_conn *c = m->conns[i];
+    for (size_t i = 0; i < CONNS_MAX; i++)
+        if (m->conns[i] && !m->conns[i]->is_cut) conn_dial(m->conns[i]);
+}
 
-        if (!c || !c->on_reset) continue;
-        c->refs++;
-        proc_post(c->proc, deliver_delay(c), reset_answer, reset_drop, c);
+static void look_for_late(void *arg)
+{
+    struct model_redis *m = arg;
+
+    for (struct list_link *l = list_first(&m->waiting); l; l = list_next(&m->waiting, l)) {
+        struct command *k = LIST_ITEM(l, struct command, link);
+
+        if (k->is_answered || k->refs > 1 || now_of(k->conn) - k->sent_ms <= TIMEOUT_MS) continue;
+        k->refs++;
+        proc_post(k->conn->proc, deliver_delay(k->conn), command_late, command_drop, k);
     }
+    if (m->is_paused) world_after(m->world, 100, look_for_late, NULL, m);
+}
+
+void model_redis_pause(struct model_redis *m)
+{
+    if (!m->is_up || m->is_paused) return;
+    m->is_paused = true;
+    world_after(m->world, 100, look_for_late, NULL, m);
+}
+
+void model_redis_resume(struct model_redis *m)
+{
+    m->is_paused = false;
+    waiting_out(m, command_arrive);
+}
+
+void model_conn_cut(struct model_conn *c)
+{
+    c->is_cut = true;
+    conn_break(c);
+}
+
+void model_conn_mend(struct model_conn *c)
+{
+    c->is_cut = false;
+    if (c->server->is_up) conn_dial(c);
 }
 
 void model_redis_flush(struct model_redis *m)
@@ -460,7 +612,7 @@ void model_redis_step_clock(struct model_redis *m, int64_t by_ms)
 
 bool model_redis_is_up(const struct model_redis *m)
 {
-    return m->up;
+    return m->is_up && !m->is_paused;
 }
 
 const struct reply *model_redis_ask(struct model_redis *m, const char *const *argv, size_t argc)
@@ -474,6 +626,6 @@ const struct reply *model_redis_ask(struct model_redis *m, const char *const *ar
         len[i] = strlen(argv[i]);
     }
     arena_free(m->asked);
-    m->asked = arena_new(64 << 20);
+    m->asked = arena_new(ARENA_MAX);
     return execute(m, copy, len, argc, m->asked);
 }

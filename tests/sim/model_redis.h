@@ -3,8 +3,8 @@
 #include "common/base/port.h"
 #include "tests/sim/world.h"
 
-/* The model Redis: redis_model.lua behind the ports of a process. Replies of one connection keep their order; a command takes a random
- * moment to arrive and its answer another. */
+/* The model Redis: redis_model.lua behind the ports of a process. Replies of one connection keep their order; a command takes a
+ * random moment to arrive and its answer another. */
 struct model_redis;
 struct model_conn; /* one connection of one process */
 
@@ -17,13 +17,18 @@ void model_conn_free(struct model_conn *c);
 struct redis_port model_conn_port(struct model_conn *c);
 struct redis_sub_port model_conn_sub_port(struct model_conn *c);
 
-/* Faults. Down: every pending command is answered ERR_UNAVAILABLE (it may have been executed), new ones too. */
+/* Faults. A connection that broke: every command without an answer is answered ERR_UNAVAILABLE (it may have been executed),
+ * further ones too, until the client has connected again, a moment after it can. */
 void model_redis_down(struct model_redis *m);
 void model_redis_up(struct model_redis *m, bool lose_tail); /* a new run_id; lose_tail: back to the last save */
+void model_redis_pause(struct model_redis *m); /* commands wait; older than five seconds they are answered ERR_TIMEOUT */
+void model_redis_resume(struct model_redis *m);
 void model_redis_flush(struct model_redis *m);
 void model_redis_save(struct model_redis *m);
-void model_redis_step_clock(struct model_redis *m, int64_t by_ms);
+void model_redis_step_clock(struct model_redis *m, int64_t by_ms); /* its own clock alone */
 bool model_redis_is_up(const struct model_redis *m);
+void model_conn_cut(struct model_conn *c);  /* this client alone does not reach it */
+void model_conn_mend(struct model_conn *c);
 /* For checkers: runs a command at once; the reply lives until the next call. */
 const struct reply *model_redis_ask(struct model_redis *m, const char *const *argv, size_t argc);
 

@@ -69,6 +69,15 @@ function cmd.SET(key, value, ...)
   return { ok = "OK" }
 end
 
+function cmd.MGET(...)
+  local out = {}
+  for i, key in ipairs({ ... }) do
+    local v = live(key)
+    out[i] = v and v.kind == "string" and v.value or false
+  end
+  return out
+end
+
 function cmd.INCRBY(key, by)
   local v = typed(key, "string", function() return { value = "0" } end)
   local n = int(v.value) + int(by)
@@ -94,6 +103,12 @@ end
 function cmd.PEXPIRE(key, ms)
   if not live(key) then return 0 end
   expiries[key] = now_ms + int(ms)
+  return 1
+end
+function cmd.PEXPIREAT(key, at)
+  if not live(key) then return 0 end
+  expiries[key] = int(at)
+  live(key)
   return 1
 end
 function cmd.EXPIRE(key, s) return cmd.PEXPIRE(key, tostring(int(s) * 1000)) end
@@ -161,6 +176,11 @@ function cmd.HINCRBY(key, field, by)
   local n = int(cmd.HGET(key, field) or "0") + int(by)
   cmd.HSET(key, field, string.format("%.0f", n))
   return n
+end
+function cmd.HINCRBYFLOAT(key, field, by)
+  local n = tonumber(cmd.HGET(key, field) or "0") + tonumber(by)
+  cmd.HSET(key, field, string.format("%.17g", n))
+  return string.format("%.17g", n)
 end
 function cmd.HLEN(key)
   local h = typed(key, "hash")
@@ -250,6 +270,16 @@ function cmd.ZREMRANGEBYSCORE(key, min, max)
   return #doomed > 0 and cmd.ZREM(key, unpack(doomed)) or 0
 end
 
+function cmd.ZREMRANGEBYRANK(key, first, last)
+  local z, doomed = typed(key, "zset"), {}
+  local list = z and zsorted(z) or {}
+  first, last = int(first), int(last)
+  if first < 0 then first = #list + first end
+  if last < 0 then last = #list + last end
+  for i = first + 1, math.min(last + 1, #list) do doomed[#doomed + 1] = list[i][1] end
+  return #doomed > 0 and cmd.ZREM(key, unpack(doomed)) or 0
+end
+
 -- streams ---------------------------------------------------------------------------------------------------------------
 local function stream() return { entries = {}, last = { 0, 0 } } end
 local function id_less(a, b) return a[1] < b[1] or (a[1] == b[1] and a[2] < b[2]) end
@@ -306,16 +336,25 @@ local function xrange(key, from, to, count, reverse)
   local lo_x, hi_x = from:sub(1, 1) == "(", to:sub(1, 1) == "("
   local lo = from == "-" and { 0, 0 } or id_parse(lo_x and from:sub(2) or from, 0)
   local hi = to == "+" and { math.huge, math.huge } or id_parse(hi_x and to:sub(2) or to, math.huge)
-  local a, b, step = 1, #s.entries, 1
-  if reverse then a, b, step = #s.entries, 1, -1 end
+  local entries = s.entries
+  -- first: the first entry above the lower bound; last: the last one below the upper bound
+  local first, past = 1, #entries + 1
+  while first < past do
+    local mid = math.floor((first + past) / 2)
+    local id = entries[mid][1]
+    if id_less(lo, id) or (not lo_x and not id_less(id, lo)) then past = mid else first = mid + 1 end
+  end
+  local last = #entries
+  while last >= first do
+    local id = entries[last][1]
+    if id_less(id, hi) or (not hi_x and not id_less(hi, id)) then break end
+    last = last - 1
+  end
+  local a, b, step = first, last, 1
+  if reverse then a, b, step = last, first, -1 end
   for i = a, b, step do
-    local id = s.entries[i][1]
-    local above = id_less(lo, id) or (not lo_x and not id_less(id, lo))
-    local below = id_less(id, hi) or (not hi_x and not id_less(hi, id))
-    if above and below then
-      out[#out + 1] = { id_text(id), s.entries[i][2] }
-      if #out == count then break end
-    end
+    if #out >= count then break end
+    out[#out + 1] = { id_text(entries[i][1]), entries[i][2] }
   end
   return out
 end
@@ -405,12 +444,12 @@ end
 
 -- What the simulation calls.
 model = {
-  command = function(...)
+  command = function(at, ...)
+    now_ms = at
     local ok, got = pcall(dispatch, { ... })
     if ok then return got end
     return type(got) == "table" and got.err and got or { err = tostring(got) }
   end,
-  time = function(ms) now_ms = ms end,
   take_published = function()
     local out = published
     published = {}

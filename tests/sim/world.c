@@ -19,7 +19,7 @@ struct proc {
     struct world *world;
     char name[32];
     bool alive, paused, touched;
-    uint32_t life;
+    uint32_t life, index;
     struct clock clock;
     struct timerq *timers;
     struct rng rng;
@@ -31,6 +31,7 @@ struct proc {
 struct world {
     int64_t now_ms, wall_base_ms;
     bool trace, ending;
+    uint64_t hash;
     struct rng rng;
     struct timerq *queue;
     struct proc *procs[PROCS_MAX];
@@ -123,9 +124,41 @@ void world_trace(struct world *w, const char *fmt, ...)
     putchar('\n');
 }
 
+bool world_is_traced(const struct world *w)
+{
+    return w->trace;
+}
+
+static void mix_word(struct world *w, uint64_t word)
+{
+    w->hash = (w->hash ^ word) * 0x9E3779B97F4A7C15ull;
+    w->hash ^= w->hash >> 29;
+}
+
+void world_mix(struct world *w, const void *bytes, size_t len)
+{
+    const unsigned char *at = bytes;
+    uint64_t word;
+
+    for (; len >= sizeof word; len -= sizeof word, at += sizeof word) {
+        memcpy(&word, at, sizeof word);
+        mix_word(w, word);
+    }
+    word = len;
+    for (; len > 0; len--) word = word << 8 | *at++;
+    mix_word(w, word);
+}
+
+uint64_t world_hash(const struct world *w)
+{
+    return w->hash;
+}
+
 static void fire(void *arg)
 {
     struct envelope *e = arg;
+
+    mix_word(e->world, (uint64_t)e->world->now_ms << 8 | (e->to ? (uint64_t)e->to->index + 1 : 0));
 
     if (!e->to && e->world->ending) {
         envelope_drop(e);
@@ -241,6 +274,7 @@ struct proc *proc_new(struct world *w, const char *name, sim_fn *turn, void *arg
     rng_seed(&p->rng, rng_next(&w->rng));
     list_init(&p->waiting);
     p->clock = (struct clock){.mono_ms = w->now_ms, .wall_ms = world_wall_ms(w)};
+    p->index = (uint32_t)w->proc_count;
     w->procs[w->proc_count++] = p;
     return p;
 }
@@ -278,8 +312,11 @@ void proc_resume(struct proc *p)
 {
     struct list_link *k;
 
+    bool timers_first = world_chance(p->world, 50);
+
     if (!p->paused) return;
     p->paused = false;
+    if (timers_first) proc_kick(p);
     while ((k = list_first(&p->waiting)) != NULL) {
         struct envelope *e = LIST_ITEM(k, struct envelope, link);
 

@@ -22,6 +22,10 @@ struct rng *world_rng(struct world *w);
 bool world_chance(struct world *w, unsigned percent);
 /* Told when tracing: one line with the time before it. */
 void world_trace(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+bool world_is_traced(const struct world *w);
+/* Everything that happens is mixed into one number: the same seed, the same number. Models add what they carry. */
+void world_mix(struct world *w, const void *bytes, size_t len);
+uint64_t world_hash(const struct world *w);
 
 /* Something that happens to the world itself (a fault, a server's work). */
 void world_after(struct world *w, int64_t delay_ms, sim_fn *fn, sim_fn *drop, void *arg); /* drop: instead of fn when the world ends; may be NULL */
