@@ -229,7 +229,8 @@ static bool job_header_read(const struct job_header *d, struct view v, struct jo
     case HEAD_WORKFLOW:
         return job_workflow_read(v, ret);
     case HEAD_NUMBER:
-        if (!view_i64(v, &n) || n < 0) return false;
+        if (!view_i64(v, &n) || n < 0 || n > JOB_NUMBER_MAX) return false;
+        if (d->offset == offsetof(struct job_head, seq) && n > JOB_SEQ_MAX) return false;
         memcpy(at, &n, sizeof n);
         return true;
     case HEAD_MESSAGE:

@@ -19,6 +19,9 @@ enum { JOB_V = 1, JOB_V_MAX = 1, TENANT_MAX = 64, WORKFLOW_NAME_MAX = 64, FP_HEX
 
 /* Ceilings of what a client sends and a record's value holds. */
 enum { JOB_BYTES_MAX = 1 << 20, JOB_METADATA_MAX = 16 << 10, JOB_KEY_MAX = 256, JOB_WEBHOOK_MAX = 2048 };
+/* Numbers of records: what a double (Redis' Lua) holds exactly, and an event's id (event.h) too. */
+#define JOB_NUMBER_MAX ((int64_t)1 << 53)
+#define JOB_SEQ_MAX ((int64_t)9999999999)
 #define JOB_HORIZON_MS ((int64_t)12 * 24 * 3600 * 1000) /* run_at, deadlines and waits beyond it are refused */
 
 enum job_status {

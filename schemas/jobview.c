@@ -87,12 +87,18 @@ void jobview_set_retried_as(struct jobview *v, const struct job_id *id)
     memcpy(v->retried_as, id->text, sizeof v->retried_as);
 }
 
+void jobview_add(int64_t *sum, int64_t n)
+{
+    assert(n >= 0);
+    *sum = n < JOBVIEW_NUMBER_MAX - *sum ? *sum + n : JOBVIEW_NUMBER_MAX;
+}
+
 void jobview_charge(struct jobview *v, int64_t input_tokens, int64_t output_tokens, double cost)
 {
-    v->charged.input_tokens += input_tokens;
-    v->charged.output_tokens += output_tokens;
+    jobview_add(&v->charged.input_tokens, input_tokens > 0 ? input_tokens : 0);
+    jobview_add(&v->charged.output_tokens, output_tokens > 0 ? output_tokens : 0);
+    jobview_add(&v->charged.calls, 1);
     v->charged.cost += cost;
-    v->charged.calls++;
 }
 
 bool jobview_end(struct jobview *v, enum job_status terminal, int64_t wall_ms, struct view output, struct view error)

@@ -55,7 +55,7 @@ bool jobview_put_terminal(const struct jobview *v, struct buf *out, uint64_t seq
 /* Ends the view (the worker, before it writes the terminal record). output raw JSON or VIEW_NONE; error VIEW_NONE or
  * {"code","message","step"?}. False: no memory (nothing changed). Running steps stay as they were. */
 bool jobview_end(struct jobview *v, enum job_status terminal, int64_t wall_ms, struct view output, struct view error);
-/* Adds a call's usage and cost. */
+/* Adds a call's usage (negative: unknown, counts 0) and cost. */
 void jobview_charge(struct jobview *v, int64_t input_tokens, int64_t output_tokens, double cost);
 /* The job that repeats this one. */
 void jobview_set_retried_as(struct jobview *v, const struct job_id *id);

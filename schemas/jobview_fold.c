@@ -83,10 +83,10 @@ static enum err_code jobview_event_read(enum event_type type, struct view data, 
 
 static void jobview_usage_add(struct jobview_usage *sum, const struct jobview_usage *u)
 {
-    sum->input_tokens += u->input_tokens;
-    sum->output_tokens += u->output_tokens;
-    sum->calls += u->calls;
-    sum->cost += u->cost;
+    jobview_add(&sum->input_tokens, u->input_tokens);
+    jobview_add(&sum->output_tokens, u->output_tokens);
+    jobview_add(&sum->calls, u->calls);
+    if (sum->cost + u->cost <= 1e300) sum->cost += u->cost;
 }
 
 static void jobview_fold_usage(struct jobview *v, struct jobview_step *s, const struct jobview_event *e)
@@ -193,13 +193,13 @@ static bool jobview_fold_item(struct jobview *v, struct jobview_step *s, enum ev
     jobview_step_open(v, s, e->ts);
     s->has_items = true;
     if (s->attempt == 0) s->attempt = 1;
-    if (e->item >= s->items.total) s->items.total = e->item == INT64_MAX ? e->item : e->item + 1;
+    if (e->item >= s->items.total) s->items.total = e->item < JOBVIEW_NUMBER_MAX ? e->item + 1 : e->item;
     if (type == EVENT_STEP_STARTED || type == EVENT_STEP_RETRYING) return jobview_item_open(v, s, e, false);
     if (type == EVENT_STEP_DELTA) return jobview_item_open(v, s, e, true);
     if (type == EVENT_STEP_PROGRESS) return true;
     jobview_item_drop(v, s, e->item);
-    s->items.done++;
-    if (type == EVENT_STEP_FAILED) s->items.failed++;
+    jobview_add(&s->items.done, 1);
+    if (type == EVENT_STEP_FAILED) jobview_add(&s->items.failed, 1);
     return true;
 }
 

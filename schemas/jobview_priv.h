@@ -97,6 +97,10 @@ void jobview_json_clear(struct jobview *v, struct jobview_json *j);
 /* Replaces what j held, counting bytes. *ret_omitted: there was no room. False: no memory, nothing changed. */
 bool jobview_json_set(struct jobview *v, struct jobview_json *j, struct view value, bool *ret_omitted);
 
+/* Numbers end at 2^53, as in every JSON reader; sums stop there. */
+#define JOBVIEW_NUMBER_MAX ((int64_t)1 << 53)
+void jobview_add(int64_t *sum, int64_t n);
+
 /* Reading members; false: wrong type. */
 bool jobview_get_int(struct view v, int64_t min, int64_t *ret);
 bool jobview_get_text(struct view v, char *dst, size_t size);

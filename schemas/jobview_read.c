@@ -16,7 +16,7 @@ const struct json_limits *jobview_limits(void)
 bool jobview_get_int(struct view v, int64_t min, int64_t *ret)
 {
     int64_t n;
-    if (!view_i64(v, &n) || n < min) return false;
+    if (!view_i64(v, &n) || n < min || n > JOBVIEW_NUMBER_MAX) return false;
     *ret = n;
     return true;
 }

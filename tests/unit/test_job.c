@@ -115,7 +115,7 @@ static void test_poison_is_named(void **state)
         {"class", "batch"}, {"class", ""}, {"fp", "abc"}, {"fp", "0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef"},
         {"workflow", "noversion"}, {"workflow", "@1"}, {"workflow", "a b@1"}, {"workflow", "a@"}, {"workflow", "a@-1"},
         {"workflow", "-a@1"}, {"attempt", "-1"}, {"attempt", "one"}, {"attempt", ""}, {"attempt", " 1"},
-        {"epoch", "9223372036854775808"}, {"created-ms", "1e3"}, {"since", "-1"},
+        {"epoch", "9223372036854775808"}, {"epoch", "9007199254740993"}, {"seq", "10000000000"}, {"created-ms", "1e3"}, {"since", "-1"},
         {"pin", "0123456789012345678901234567890123456789"}, {"err-code", "\x7f"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

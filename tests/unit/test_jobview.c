@@ -210,6 +210,21 @@ static void test_usage_is_counted_once(void **state)
     jobview_free(v);
 }
 
+static void test_numbers_do_not_run_over(void **state)
+{
+    (void)state;
+    struct jobview *v = fresh();
+    for (int i = 0; i < 5; i++) {
+        FOLD(STEP_COMPLETED, "\"step\":\"a\",\"item\":9007199254740992,\"attempt\":1,"
+                             "\"usage\":{\"input_tokens\":9007199254740992,\"output_tokens\":1,\"calls\":9007199254740990,\"cost\":1e300}");
+        jobview_charge(v, 9007199254740990, -1, 0);
+    }
+    IS("usage", "{\"input_tokens\":9007199254740992,\"output_tokens\":5,\"calls\":9007199254740992}");
+    IS("steps/0/items", "{\"total\":9007199254740992,\"done\":5,\"failed\":0}");
+    assert_int_equal(fold(v, EVENT_STEP_STARTED, "\"step\":\"a\",\"attempt\":9007199254740993"), ERR_INVALID);
+    jobview_free(v);
+}
+
 static void test_end_terminal_and_snapshot(void **state)
 {
     (void)state;
@@ -438,7 +453,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_seed), cmocka_unit_test(test_life), cmocka_unit_test(test_step_and_its_text),
-        cmocka_unit_test(test_foreach), cmocka_unit_test(test_usage_is_counted_once),
+        cmocka_unit_test(test_foreach), cmocka_unit_test(test_usage_is_counted_once), cmocka_unit_test(test_numbers_do_not_run_over),
         cmocka_unit_test(test_end_terminal_and_snapshot), cmocka_unit_test(test_malformed_data_changes_nothing),
         cmocka_unit_test(test_version_rule), cmocka_unit_test(test_ceiling), cmocka_unit_test(test_many_steps_and_items),
         cmocka_unit_test(test_snapshot_anywhere_is_the_same_history),
