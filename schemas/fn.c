@@ -22,7 +22,7 @@ struct fn {
     struct list flying, again, waiting;
     struct buf queued, packed; /* scratch of the call being made */
     bool is_loading;
-    bool *freed;               /* set by fn_free for a loop that calls out */
+    bool is_calling, is_freed; /* a loop that calls out is running; fn_free came meanwhile */
 };
 
 struct fn *fn_new(struct redis_port port)
@@ -50,13 +50,15 @@ void fn_free(struct fn *f)
 {
     struct fn_call *c;
     if (!f) return;
-    if (f->freed) *f->freed = true;
     while ((c = fn_pop(&f->flying))) c->fn = NULL; /* the port still holds it */
     while ((c = fn_pop(&f->again))) free(c);
     while ((c = fn_pop(&f->waiting))) free(c);
     buf_fini(&f->queued);
     buf_fini(&f->packed);
-    free(f);
+    if (f->is_calling)
+        f->is_freed = true;
+    else
+        free(f);
 }
 
 struct redis_port *fn_port(struct fn *f)
@@ -263,10 +265,10 @@ static void fn_fail(struct fn_call *c, enum err_code code, struct view why)
 static void fn_fail_all(struct fn *f, struct view why)
 {
     struct fn_call *c;
-    bool freed = false;
-    f->freed = &freed;
-    while (!freed && ((c = fn_pop(&f->again)) || (c = fn_pop(&f->waiting)))) fn_fail(c, ERR_UNAVAILABLE, why);
-    if (!freed) f->freed = NULL;
+    f->is_calling = true;
+    while ((c = fn_pop(&f->again)) || (c = fn_pop(&f->waiting))) fn_fail(c, ERR_UNAVAILABLE, why);
+    f->is_calling = false;
+    if (f->is_freed) free(f);
 }
 
 static void fn_loaded(const struct fn_call *load, const struct err *e, const struct reply *r)

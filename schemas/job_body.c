@@ -278,7 +278,7 @@ static bool job_read_whole(struct job_reading *r)
 enum err_code job_request_read(struct view body, int64_t wall_ms, struct job_request *ret,
                                enum problem *ret_problem, struct err *err)
 {
-    struct err own;
+    struct err own = {.code = ERR_OK};
     struct job_reading r = {.wall_ms = wall_ms, .problem = PROBLEM_INVALID_FIELD, .err = err ? err : &own};
     struct view key, value;
     size_t cursor = 0;

@@ -71,7 +71,8 @@ static enum err_code jobview_event_read(enum event_type type, struct view data, 
     if (json_raw_kind(data) != JSON_RAW_OBJECT) return err_set(err, ERR_INVALID, "event data: not an object");
     while (json_raw_each(data, &cursor, &key, &value)) {
         if (!jobview_event_member(type, key, value, &e))
-            return err_set(err, ERR_INVALID, "event data: member %.*s is wrong", key.len < 40 ? (int)key.len : 40, key.ptr);
+            return err_set(err, ERR_INVALID, "event data: member %.*s is wrong",
+                           key.len < 40 ? (int)key.len : 40, key.ptr);
     }
     if (jobview_is_step_event(type) && !e.step[0]) return err_set(err, ERR_INVALID, "event data: no step");
     if (type == EVENT_JOB_SNAPSHOT && !e.job.ptr) return err_set(err, ERR_INVALID, "event data: no job");

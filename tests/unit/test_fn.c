@@ -325,6 +325,42 @@ static void test_free_drops_what_flies(void **state)
     assert_string_equal(count(w), "1"); /* it had been sent */
 }
 
+/* The library cannot be loaded; the first who is told frees everything. */
+static void on_admit_free(void *arg, const struct err *e, const struct fn_admitted *a)
+{
+    struct world *w = arg;
+    (void)a;
+    note(w, e);
+    fn_free(w->fn);
+    w->fn = NULL;
+}
+
+static void refuse_load(void *self, const struct view *argv, size_t argc, redis_reply_fn *fn, void *arg)
+{
+    static const struct view lie[] = {VIEW_LIT("GET"), VIEW_LIT("text")};
+    bool is_load = view_eq_str(argv[0], "FUNCTION");
+    rs_call(self, is_load ? lie + 1 : argv, is_load ? 1 : argc, fn, arg); /* "text" is no command: an error */
+}
+
+static void test_load_fails_and_the_callback_frees(void **state)
+{
+    struct world *w = *state;
+    struct redis_port port = rs_port(&w->rs);
+    fn_free(w->fn);
+    port.call = refuse_load;
+    w->fn = fn_new(port);
+    ask(w, "FUNCTION FLUSH");
+    fn_admit(w->fn, &w->job, on_admit_free, w);
+    fn_admit(w->fn, &w->job, on_admit, w);
+    fn_admit(w->fn, &w->job, on_admit, w);
+    w->answers = 0;
+    rs_pump(&w->rs);
+    assert_int_equal(w->answers, 1); /* what was pending is dropped */
+    assert_int_equal(w->code, ERR_UNAVAILABLE);
+    w->fn = fn_new(rs_port(&w->rs));
+    assert_string_equal(ask(w, "EXISTS q:{acme}"), "0");
+}
+
 /* --- admit and reserve ----------------------------------------------------------------------- */
 
 static void test_admit_makes_the_entry(void **state)
@@ -1108,7 +1144,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup(name, fresh)
     const struct CMUnitTest tests[] = {
         T(test_library_is_loaded_when_missing_and_order_is_kept), T(test_two_processes_load_at_once),
-        T(test_errors_of_port_and_server), T(test_free_drops_what_flies), T(test_admit_makes_the_entry),
+        T(test_errors_of_port_and_server), T(test_free_drops_what_flies), T(test_load_fails_and_the_callback_frees), T(test_admit_makes_the_entry),
         T(test_double_admit_counts_once), T(test_reserve_then_admit), T(test_same_key_other_payload_at_once),
         T(test_index_is_trimmed_a_few_at_a_time), T(test_worker_first_gateway_second_is_the_same_entry),
         T(test_acquire_over_reservations), T(test_acquire_corrects_what_the_loser_admitted), T(test_one_holder),
