@@ -19,7 +19,7 @@ void item_unwait(struct worker *w, struct item *it)
         timerq_cancel(w->ports.timers, &it->timer);
         w->sleeping--;
     }
-    if (h && topic_delay_ms(it->topic) && h->heads[it->topic - TOPIC_DELAY_5S] == it)
+    if (h && it->topic != TOPIC_COUNT && topic_delay_ms(it->topic) && h->heads[it->topic - TOPIC_DELAY_5S] == it)
         h->heads[it->topic - TOPIC_DELAY_5S] = NULL;
 }
 
