@@ -2,10 +2,15 @@
  *
  * What is hard, and what was chosen:
  *
- * Waiting. A request that is answered later is suspended in the library. Resuming only sets a mark;
- * the library then walks ALL suspended connections. So answers of a turn are gathered and the
- * library runs once, in the after-turn hook. That walk is also why streams are not left in it: ten
- * thousand watchers would be walked for every answered job.
+ * Waiting. The library offers two ways to answer later. A suspended request costs two epoll calls,
+ * a vain read, and a walk over ALL suspended connections for every batch that is resumed. One that
+ * is left as it is is asked for again in every round, which is a call of ours and no more: cheaper
+ * by a quarter of a request as long as the wait is short (an acknowledgement) and the crowd not too
+ * large. So a request is first left (ASKING) and after some milliseconds, or in a crowd, suspended
+ * (PARKED). While some are asking, the library always claims to have work: rounds go on only while
+ * a callback shows progress, and a timer looks again a millisecond later. Answers of a turn are
+ * gathered: the library runs once, in the after-turn hook. The walk is also why streams are not
+ * left in it.
  *
  * Streams. When a stream begins we duplicate its socket and let the library go of the connection
  * (httpd_stream.c): it answers "internal error" to its own question, closes its descriptor and
@@ -47,6 +52,7 @@ static void *httpd_on_target(void *arg, const char *target, struct MHD_Connectio
     size_t len = strlen(target);
     char *copy = r->target_inline;
     if (len >= sizeof r->target_inline) copy = r->target_heap = malloc(len + 1);
+    s->progress++;
     c->has_requested = true;
     c->request = r;
     r->conn = c;
@@ -126,6 +132,7 @@ static enum MHD_Result httpd_collect(struct httpd_request *r, const char *data, 
     }
     s->body_total += *size;
     *size = 0;
+    s->progress++;
     httpd_conn_stage(c, HTTPD_STAGE_BODY);
     return MHD_YES;
 }
@@ -148,7 +155,16 @@ static enum MHD_Result httpd_after_room(struct httpd_request *r, void **context)
         break;
     }
     if (r->is_aborted) return MHD_NO; /* httpd_on_completed tells the room */
-    r->is_parked = true;
+    struct httpd *s = r->server;
+    if (r->stay == HTTPD_STAY_NONE && s->asking_count < HTTPD_ASKING_MAX) {
+        r->stay = HTTPD_STAY_ASKING;
+        s->asking_count++;
+        return MHD_YES;
+    }
+    int64_t age_ms = loop_clock(s->loop)->mono_ms - r->conn->since_ms;
+    if (r->stay == HTTPD_STAY_ASKING && age_ms < HTTPD_ASKING_MS) return MHD_YES;
+    if (r->stay == HTTPD_STAY_ASKING) s->asking_count--;
+    r->stay = HTTPD_STAY_PARKED;
     MHD_suspend_connection(r->conn->mhd);
     return MHD_YES;
 }
@@ -167,6 +183,7 @@ static enum MHD_Result httpd_on_access(void *arg, struct MHD_Connection *mhd, co
     if (r->phase == HTTPD_PHASE_BODY) {
         if (r->server->is_closing) return MHD_NO;
         r->phase = HTTPD_PHASE_ROOM;
+        r->server->progress++;
         httpd_conn_stage(r->conn, HTTPD_STAGE_ROOM);
         r->server->o.on_request(r->server->o.arg, r);
     }
@@ -176,11 +193,14 @@ static enum MHD_Result httpd_on_access(void *arg, struct MHD_Connection *mhd, co
 static void httpd_on_completed(void *arg, struct MHD_Connection *mhd, void **context,
                                enum MHD_RequestTerminationCode why)
 {
-    (void)arg;
+    struct httpd *s = arg;
     (void)mhd;
     struct httpd_request *r = *context;
     if (!r) return;
     *context = NULL;
+    s->progress++;
+    if (r->stay == HTTPD_STAY_ASKING) s->asking_count--;
+    r->stay = HTTPD_STAY_NONE;
     struct httpd_conn *c = r->conn;
     bool was_told = r->phase == HTTPD_PHASE_ROOM || r->phase == HTTPD_PHASE_ANSWERED;
     if (c->stage != HTTPD_STAGE_CUT) httpd_conn_stage(c, HTTPD_STAGE_IDLE);
@@ -199,6 +219,7 @@ static void httpd_on_connection(void *arg, struct MHD_Connection *mhd, void **co
 {
     struct httpd *s = arg;
     struct httpd_conn *c = *context;
+    s->progress++;
     if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
         if (c) httpd_conn_closed(c);
         *context = NULL;
@@ -266,16 +287,23 @@ static void httpd_on_log(void *arg, const char *format, va_list args)
 
 /* --- turns --- */
 
+static void httpd_nudge(void *arg);
+
 /* Runs the library until it has nothing more at hand; true = stopped before that. */
 static bool httpd_rounds(struct httpd *s)
 {
     s->is_running = true;
     bool is_pending = true;
     for (int i = 0; i < HTTPD_ROUNDS_MAX && is_pending; i++) {
+        uint64_t before = s->progress;
         s->is_due = false;
         MHD_run(s->daemon);
         MHD_UNSIGNED_LONG_LONG wait_ms = 0;
-        is_pending = s->is_due || (MHD_get_timeout(s->daemon, &wait_ms) == MHD_YES && wait_ms == 0);
+        bool says = MHD_get_timeout(s->daemon, &wait_ms) == MHD_YES && wait_ms == 0;
+        is_pending = s->is_due || (says && (!s->asking_count || s->progress != before));
+        if (says && s->asking_count && !timerq_pending(&s->nudge))
+            timerq_set(loop_timers(s->loop), &s->nudge, loop_clock(s->loop)->mono_ms + 1,
+                       httpd_nudge, s);
     }
     s->is_running = false;
     return is_pending;
@@ -288,6 +316,11 @@ static void httpd_turn(struct httpd *s)
         s->is_due = true;
         loop_kick(s->loop);
     }
+}
+
+static void httpd_nudge(void *arg)
+{
+    httpd_turn(arg);
 }
 
 static void httpd_on_ready(void *arg, int events)
@@ -310,12 +343,13 @@ void httpd_want_turn(struct httpd *s)
     if (!s->is_running && loop_is_ending_turn(s->loop)) loop_kick(s->loop);
 }
 
-void httpd_resume(struct httpd_request *r)
+void httpd_go_on(struct httpd_request *r)
 {
-    assert(r->is_parked);
-    r->is_parked = false;
-    MHD_resume_connection(r->conn->mhd);
-    httpd_want_turn(r->server);
+    struct httpd *s = r->server;
+    if (r->stay == HTTPD_STAY_PARKED) MHD_resume_connection(r->conn->mhd);
+    if (r->stay == HTTPD_STAY_ASKING) s->asking_count--;
+    if (r->stay != HTTPD_STAY_NONE) httpd_want_turn(s);
+    r->stay = HTTPD_STAY_NONE;
 }
 
 /* --- birth and end --- */
@@ -355,6 +389,7 @@ static void httpd_destroy(struct httpd *s)
     httpd_streams_close(s);
     httpd_lingers_drop(s);
     timerq_cancel(loop_timers(s->loop), &s->tick);
+    timerq_cancel(loop_timers(s->loop), &s->nudge);
     httpd_requests_drop(s);
     buf_fini(&s->message);
     buf_fini(&s->refusal);
@@ -406,10 +441,9 @@ static void httpd_release_parked(struct httpd *s)
     struct list *waiting = &s->stages[HTTPD_STAGE_ROOM];
     for (struct list_link *k = list_first(waiting); k; k = list_next(waiting, k)) {
         struct httpd_conn *c = LIST_ITEM(k, struct httpd_conn, link);
-        if (c->request && c->request->is_parked) {
-            c->request->is_aborted = true;
-            httpd_resume(c->request);
-        }
+        if (!c->request) continue;
+        c->request->is_aborted = true;
+        httpd_go_on(c->request);
     }
     (void)httpd_rounds(s);
 }

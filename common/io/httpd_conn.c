@@ -176,7 +176,7 @@ static void conn_expire(struct httpd_conn *c)
         httpd_conn_refuse(c, 408, "request body too slow");
         break;
     case HTTPD_STAGE_ROOM:
-        if (conn_peer_left(c) && c->request && c->request->is_parked) httpd_abort(c->request);
+        if (conn_peer_left(c) && c->request) httpd_abort(c->request);
         httpd_conn_stage(c, HTTPD_STAGE_ROOM);
         return;
     case HTTPD_STAGE_SENDING:

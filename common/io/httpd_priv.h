@@ -23,6 +23,8 @@ enum {
     HTTPD_LINGER_MAX = 256,
     HTTPD_LINGER_MS = 2000,
     HTTPD_LINGER_BYTES = 8 << 20,
+    HTTPD_ASKING_MAX = 512,
+    HTTPD_ASKING_MS = 20,
     HTTPD_LOOK_MS = 1000,   /* how often a request that waits in its room is looked after */
     HTTPD_BLOCK = 32768,    /* bytes of one chunk of a stream at most */
     HTTPD_BLOCK_FRONT = 16, /* room for its size line */
@@ -69,6 +71,13 @@ enum httpd_phase {
     HTTPD_PHASE_OVER      /* told the room; the library still points here */
 };
 
+/* How a request that waits for its room is kept in the library. */
+enum httpd_stay {
+    HTTPD_STAY_NONE,   /* it is not: head or body under way, in on_request, or answered */
+    HTTPD_STAY_ASKING, /* not suspended: the library asks again in every round */
+    HTTPD_STAY_PARKED  /* suspended */
+};
+
 struct httpd_bytes {
     char *ptr;
     size_t len, cap;
@@ -79,7 +88,7 @@ struct httpd_request {
     struct httpd_conn *conn; /* NULL once the library has let go */
     struct httpd_request *next_free;
     enum httpd_phase phase;
-    bool is_parked; /* suspended in the library */
+    enum httpd_stay stay;
     bool is_aborted;
     bool is_head; /* the method HEAD */
     bool is_http10;
@@ -125,7 +134,9 @@ struct httpd {
     bool is_closing;
     struct list stages[HTTPD_STAGE_COUNT];
     int64_t limit_ms[HTTPD_STAGE_COUNT];
-    struct timer tick;
+    struct timer tick, nudge;
+    size_t asking_count;
+    uint64_t progress; /* moves with every callback that is not the library asking again */
     size_t conn_count;
     struct httpd_request *free;
     size_t free_count;
@@ -153,8 +164,8 @@ bool httpd_bytes_put(struct httpd_bytes *b, const char *ptr, size_t len, size_t 
 void httpd_requests_drop(struct httpd *s);
 
 /* httpd.c */
-void httpd_want_turn(struct httpd *s); /* run the library before this turn ends */
-void httpd_resume(struct httpd_request *r);
+void httpd_want_turn(struct httpd *s);     /* run the library before this turn ends */
+void httpd_go_on(struct httpd_request *r); /* it was answered or given up */
 
 /* httpd_conn.c */
 struct httpd_conn *httpd_conn_new(struct httpd *s, struct MHD_Connection *mhd, int fd);

@@ -109,8 +109,8 @@ void httpd_reply(struct httpd_request *r, const struct httpd_answer *a)
     if (r->is_aborted) return;
     if (!reply_queue(r, a))
         httpd_abort(r);
-    else if (r->is_parked)
-        httpd_resume(r);
+    else
+        httpd_go_on(r);
 }
 
 enum MHD_Result httpd_refuse(struct httpd_request *r, int status, const char *reason)

@@ -186,8 +186,6 @@ void httpd_abort(struct httpd_request *r)
         return;
     }
     httpd_reset_on_close(r->conn->fd);
-    if (r->is_parked)
-        httpd_resume(r); /* the library asks again and is told no */
-    else if (r->phase == HTTPD_PHASE_ANSWERED)
-        httpd_conn_cut(r->conn);
+    httpd_go_on(r); /* the library asks again and is told no */
+    if (r->phase == HTTPD_PHASE_ANSWERED) httpd_conn_cut(r->conn);
 }

@@ -278,7 +278,7 @@ void httpd_stream(struct httpd_request *r, const struct httpd_answer *head, http
     list_push(&s->streams, &r->stream);
     httpd_body_drop(r);
     stream_want_flush(r);
-    if (r->is_parked) httpd_resume(r);
+    httpd_go_on(r);
 }
 
 void httpd_stream_wake(struct httpd_request *r)

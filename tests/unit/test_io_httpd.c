@@ -24,7 +24,7 @@ struct site {
     struct rig rig;
     struct httpd *httpd;
     int port;
-    struct httpd_request *parked[64];
+    struct httpd_request *parked[1000];
     size_t parked_count, requests, gone, completed;
     struct feed *feeds;
     size_t feed_count;
@@ -306,6 +306,66 @@ static void test_parked_beside_others(void **state)
     answer(s.parked[0], 200, VIEW_LIT("first"));
     peer_wait(&a, "\r\n\r\nok");
     assert_true(peer_has(&a, "\r\n\r\nfirst"));
+    peer_close(&a);
+    peer_close(&b);
+    site_close(&s);
+}
+
+/* Those that wait longer are suspended in the library: every way out of that. */
+static void test_long_wait(void **state)
+{
+    (void)state;
+    struct site s;
+    struct peer p[4];
+    site_open(&s);
+    for (int i = 0; i < 4; i++) {
+        peer_open(&p[i], &s.rig, s.port);
+        peer_say(&p[i], "GET /park HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n");
+        s.parked[0] = NULL;
+        s.parked_count = 0;
+        rig_wait(&s.rig, site_has_parked, &s);
+        struct httpd_request *r = s.parked[0];
+        rig_pass(&s.rig, 60);
+        assert_true(view_eq_str(httpd_header(r, "x"), "y"));
+        if (i < 2) answer(r, 200, VIEW_LIT("at last"));
+        if (i < 2) peer_wait(&p[i], "\r\n\r\nat last");
+        if (i == 2) feed_say(feed_start(&s, r), "streamed");
+        if (i == 2) peer_wait(&p[i], "streamed");
+        if (i == 3) httpd_abort(r);
+        if (i == 3) peer_wait_end(&p[i]);
+    }
+    peer_say(&p[0], "GET /now HTTP/1.1\r\nHost: a\r\n\r\n");
+    peer_wait(&p[0], "\r\n\r\nok");
+    for (int i = 0; i < 4; i++) peer_close(&p[i]);
+    rig_wait(&s.rig, site_is_empty, &s);
+    site_close(&s);
+}
+
+/* Requests that wait do not slow down a large body on another connection. */
+static void test_upload_beside_waiting(void **state)
+{
+    (void)state;
+    struct site s;
+    struct peer a, b;
+    site_open(&s);
+    char *body = calloc(1, BODY_MAX);
+    peer_open(&a, &s.rig, s.port);
+    peer_open(&b, &s.rig, s.port);
+    for (int i = 0; i < 5; i++) {
+        int64_t start = loop_clock(s.rig.loop)->mono_ms;
+        s.parked_count = 0;
+        peer_say(&a, "GET /park HTTP/1.1\r\nHost: a\r\n\r\n");
+        rig_wait(&s.rig, site_has_parked, &s);
+        peer_say(&b, "POST /now HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n");
+        peer_send(&b, body, BODY_MAX);
+        peer_wait(&b, "\r\n\r\nok");
+        assert_true(loop_clock(s.rig.loop)->mono_ms - start < 1000);
+        answer(s.parked[0], 200, VIEW_LIT("ok"));
+        peer_wait(&a, "\r\n\r\nok");
+        buf_reset(&a.in);
+        buf_reset(&b.in);
+    }
+    free(body);
     peer_close(&a);
     peer_close(&b);
     site_close(&s);
@@ -1184,7 +1244,14 @@ static void feed_fill(struct feed *f, size_t bytes)
 struct size_want {
     struct buf *bytes;
     size_t len;
+    size_t *count, at_least;
 };
+
+static bool count_is_there(void *arg)
+{
+    struct size_want *w = arg;
+    return *w->count >= w->at_least;
+}
 
 static bool size_is_below(void *arg)
 {
@@ -1217,7 +1284,7 @@ static void test_stream_slow_reader(void **state)
     rig_pass(&s.rig, 20);
     assert_int_equal(f->pulls, pulls);
     peer_hear(&p, true);
-    struct size_want w = {&f->bytes, 0};
+    struct size_want w = {.bytes = &f->bytes};
     rig_wait(&s.rig, size_is_below, &w);
     f->is_ended = true;
     httpd_stream_wake(f->request);
@@ -1314,6 +1381,37 @@ static void test_thousand_streams(void **state)
         peer_close(&p[i]);
     }
     free(p);
+    site_close(&s);
+}
+
+/* More waiting requests than the library is asked about: the rest is suspended at once. */
+static void test_many_waiting(void **state)
+{
+    (void)state;
+    enum { MANY = 700 };
+    struct rlimit files;
+    getrlimit(RLIMIT_NOFILE, &files);
+    if (files.rlim_cur < 3 * MANY) skip();
+    struct site s;
+    site_open(&s);
+    struct peer *p = calloc(MANY, sizeof *p);
+    for (int round = 0; round < 3; round++) {
+        for (size_t i = 0; i < MANY; i++) {
+            if (!round) peer_open(&p[i], &s.rig, s.port);
+            peer_say(&p[i], "POST /park HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+            if (i % 50 == 49) rig_pass(&s.rig, 0);
+        }
+        struct size_want w = {.count = &s.parked_count, .at_least = MANY};
+        rig_wait(&s.rig, count_is_there, &w);
+        for (size_t i = 0; i < MANY; i++) answer(s.parked[i], 200, VIEW_LIT("ho"));
+        s.parked_count = 0;
+        rig_wait(&s.rig, all_have, &(struct all_want){p, MANY, "\r\n\r\nho"});
+        for (size_t i = 0; i < MANY; i++) buf_reset(&p[i].in);
+    }
+    assert_int_equal(s.completed, 3 * MANY);
+    for (size_t i = 0; i < MANY; i++) peer_close(&p[i]);
+    free(p);
+    rig_wait(&s.rig, site_is_empty, &s);
     site_close(&s);
 }
 
@@ -1449,6 +1547,8 @@ int main(void)
         cmocka_unit_test(test_pipelining_keeps_order),
         cmocka_unit_test(test_answer_later),
         cmocka_unit_test(test_parked_beside_others),
+        cmocka_unit_test(test_long_wait),
+        cmocka_unit_test(test_upload_beside_waiting),
         cmocka_unit_test(test_peer_leaves_while_parked),
         cmocka_unit_test(test_head_close_and_http10),
         cmocka_unit_test(test_strict_heads),
@@ -1477,6 +1577,7 @@ int main(void)
         cmocka_unit_test(test_stream_slow_reader),
         cmocka_unit_test(test_stream_abort_of_a_blocked_reader),
         cmocka_unit_test(test_thousand_streams),
+        cmocka_unit_test(test_many_waiting),
         cmocka_unit_test(test_free_with_everything_under_way),
         cmocka_unit_test(test_stop_accepting),
         cmocka_unit_test(test_listen_addresses),
