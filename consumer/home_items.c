@@ -19,7 +19,7 @@ void item_unwait(struct worker *w, struct item *it)
         timerq_cancel(w->ports.timers, &it->timer);
         w->sleeping--;
     }
-    if (h && it->topic != TOPIC_COUNT && topic_delay_ms(it->topic) && h->heads[it->topic - TOPIC_DELAY_5S] == it)
+    if (h && it->topic != TOPIC_COUNT && item_tier_ms(it) && h->heads[it->topic - TOPIC_DELAY_5S] == it)
         h->heads[it->topic - TOPIC_DELAY_5S] = NULL;
 }
 
@@ -79,7 +79,8 @@ static void item_on_reparked(void *arg, const struct err *e, int64_t offset)
             struct item *it = LIST_ITEM(k, struct item, link);
             if (it->topic != p->from || it->offset != p->offset || it->state != ITEM_SLEEPING) continue;
             if (j->handoff_epoch == p->head.epoch && j->handoff_seq == p->head.seq && j->ledger) j->is_expected = true;
-            home_complete(h, it);
+            home_complete_item(h, it);
+            home_judge_all(h, j); /* the new record may have been read already, and stand behind this one */
             break;
         }
     }
@@ -159,7 +160,7 @@ static bool home_sleeps(struct home *h, struct item *it)
 /* The live record of its job: when its time has come it waits for its turn. */
 void home_line_up(struct home *h, struct item *it)
 {
-    if (topic_delay_ms(it->topic) && it->timestamp_ms + topic_delay_ms(it->topic) > h->w->ports.clock->wall_ms &&
+    if (item_tier_ms(it) && it->timestamp_ms + item_tier_ms(it) > h->w->ports.clock->wall_ms &&
         !known_is_canceled(it->job, it->head.tenant)) {
         struct item **head = &h->heads[it->topic - TOPIC_DELAY_5S];
         if (!*head || *head == it) {
