@@ -205,7 +205,7 @@ static void home_wake_heads(struct home *h)
     for (size_t i = 0; i < HOME_DELAYS; i++) {
         struct item *it = h->heads[i];
         if (!it) continue;
-        int64_t at = it->timestamp_ms + topic_delay_ms(it->topic);
+        int64_t at = it->timestamp_ms + item_tier_ms(it);
         if (at <= now) {
             h->heads[i] = NULL;
             home_line_up(h, it);

@@ -38,3 +38,8 @@ enum sched_lane item_lane(const struct item *it)
     if (!is_new) return SCHED_DUE;
     return it->head.cls == CLASS_BULK ? SCHED_BULK : SCHED_INTERACTIVE;
 }
+
+int64_t item_tier_ms(const struct item *it)
+{
+    return it->topic < TOPIC_COUNT ? topic_delay_ms(it->topic) : 0;
+}
