@@ -216,8 +216,14 @@ static bool home_judge(struct home *h, struct known_job *j, struct item *it)
     return true;
 }
 
+/* Those that are done first: what was attached to them may then be the first itself. */
 void home_judge_all(struct home *h, struct known_job *j)
 {
+    for (struct list_link *k = list_first(&j->items), *next; k; k = next) {
+        struct item *it = LIST_ITEM(k, struct item, link);
+        next = list_next(&j->items, k);
+        if (it->state != ITEM_RUNNING && known_judge(j, it->head.epoch, it->head.seq) == KNOWN_DONE) home_complete_item(h, it);
+    }
     for (struct list_link *k = list_first(&j->items), *next; k; k = next) {
         next = list_next(&j->items, k);
         (void)home_judge(h, j, LIST_ITEM(k, struct item, link));
