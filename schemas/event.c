@@ -59,7 +59,7 @@ enum event_type event_type_of_status(enum job_status terminal)
 
 enum { EPOCH_DIGITS = 16, SEQ_DIGITS = 10 };
 #define EPOCH_MAX 9999999999999999u
-#define SEQ_MAX 9999999999u
+#define SEQ_MAX   9999999999u
 
 void event_id_format(struct event_id id, char ret[EVENT_ID_TEXT])
 {
@@ -69,7 +69,8 @@ void event_id_format(struct event_id id, char ret[EVENT_ID_TEXT])
     ret[at] = '\0';
     for (unsigned i = 0; i < SEQ_DIGITS; i++, id.seq /= 10) ret[--at] = (char)('0' + id.seq % 10);
     ret[--at] = '-';
-    for (unsigned i = 0; i < EPOCH_DIGITS; i++, id.epoch /= 10) ret[--at] = (char)('0' + id.epoch % 10);
+    for (unsigned i = 0; i < EPOCH_DIGITS; i++, id.epoch /= 10)
+        ret[--at] = (char)('0' + id.epoch % 10);
 }
 
 bool event_id_parse(struct view text, struct event_id *ret)
@@ -84,14 +85,17 @@ bool event_id_parse(struct view text, struct event_id *ret)
 
 void event_id_format_redis(struct event_id id, char ret[EVENT_ID_REDIS])
 {
-    snprintf(ret, EVENT_ID_REDIS, "%llu-%llu", (unsigned long long)id.epoch, (unsigned long long)id.seq);
+    snprintf(ret, EVENT_ID_REDIS, "%llu-%llu", (unsigned long long)id.epoch,
+             (unsigned long long)id.seq);
 }
 
 bool event_id_parse_redis(struct view text, struct event_id *ret)
 {
     struct view epoch, seq;
     struct event_id id;
-    if (!view_cut(text, '-', &epoch, &seq) || !view_u64(epoch, &id.epoch) || !view_u64(seq, &id.seq)) return false;
+    if (!view_cut(text, '-', &epoch, &seq) || !view_u64(epoch, &id.epoch) ||
+        !view_u64(seq, &id.seq))
+        return false;
     if (id.epoch > EPOCH_MAX || id.seq > SEQ_MAX) return false; /* no outside form */
     *ret = id;
     return true;
@@ -106,8 +110,8 @@ enum event_order event_order(struct event_id cursor, struct event_id next)
 
 /* --- data ------------------------------------------------------------------------------------ */
 
-void event_begin(struct jw *w, struct buf *out, enum event_type t, const struct job_id *job, uint64_t seq,
-                 int64_t wall_ms)
+void event_begin(struct jw *w, struct buf *out, enum event_type t, const struct job_id *job,
+                 uint64_t seq, int64_t wall_ms)
 {
     jw_init(w, out);
     jw_object(w);
@@ -117,8 +121,9 @@ void event_begin(struct jw *w, struct buf *out, enum event_type t, const struct 
     jw_ktime(w, "ts", wall_ms);
 }
 
-void event_begin_step(struct jw *w, struct buf *out, enum event_type t, const struct job_id *job, uint64_t seq,
-                      int64_t wall_ms, const char *step, int64_t item, int64_t attempt)
+void event_begin_step(struct jw *w, struct buf *out, enum event_type t, const struct job_id *job,
+                      uint64_t seq, int64_t wall_ms, const char *step, int64_t item,
+                      int64_t attempt)
 {
     event_begin(w, out, t, job, seq, wall_ms);
     jw_kcstr(w, "step", step);

@@ -15,7 +15,12 @@
 #include "schemas/embed.h"
 #include <assert.h>
 
-enum { FN_WAITING_MAX = 4096, FN_TRIES_MAX = 3, FN_TEXT_MAX = 4096, FN_PACK_MAX = JOB_METADATA_MAX + 4096 };
+enum {
+    FN_WAITING_MAX = 4096,
+    FN_TRIES_MAX = 3,
+    FN_TEXT_MAX = 4096,
+    FN_PACK_MAX = JOB_METADATA_MAX + 4096
+};
 
 struct fn {
     struct redis_port port;
@@ -69,13 +74,15 @@ struct redis_port *fn_port(struct fn *f)
 struct view fn_key(enum fn_key kind, struct view name, char ret[FN_KEY_MAX])
 {
     static const char *const around[][2] = {
-        [FN_KEY_META] = {"j:{", "}:m"},    [FN_KEY_EVENTS] = {"j:{", "}:e"}, [FN_KEY_CHANNEL] = {"j:{", "}"},
-        [FN_KEY_BEAT] = {"w:", ""},        [FN_KEY_INDEX] = {"ix:{", "}"},   [FN_KEY_COUNT] = {"q:{", "}"},
+        [FN_KEY_META] = {"j:{", "}:m"},    [FN_KEY_EVENTS] = {"j:{", "}:e"},
+        [FN_KEY_CHANNEL] = {"j:{", "}"},   [FN_KEY_BEAT] = {"w:", ""},
+        [FN_KEY_INDEX] = {"ix:{", "}"},    [FN_KEY_COUNT] = {"q:{", "}"},
         [FN_KEY_BUILT] = {"built:{", "}"}, [FN_KEY_BUDGET] = {"rl:{", "}"},
     };
     enum { NAME_MAX_LEN = FN_KEY_MAX - 12 };
     const char *before = around[kind][0], *after = around[kind][1];
-    size_t a = strlen(before), n = name.len < NAME_MAX_LEN ? name.len : NAME_MAX_LEN, b = strlen(after);
+    size_t a = strlen(before), n = name.len < NAME_MAX_LEN ? name.len : NAME_MAX_LEN,
+           b = strlen(after);
     memcpy(ret, before, a);
     if (n) memcpy(ret + a, name.ptr, n);
     memcpy(ret + a + n, after, b + 1);
@@ -227,7 +234,8 @@ void fn_start(struct fn *f, const struct view *argv, size_t argc, const struct f
     bool scratch_failed = f->packed.failed || f->queued.failed;
     struct fn_call *c = scratch_failed ? NULL : fn_call_new(argv, argc);
     if (!c) {
-        const struct fn_call none = {.fn = f, .decode = ask->decode, .cb = ask->cb, .arg = ask->arg};
+        const struct fn_call none = {
+            .fn = f, .decode = ask->decode, .cb = ask->cb, .arg = ask->arg};
         struct err e;
         buf_reset(&f->packed);
         buf_reset(&f->queued);
@@ -288,7 +296,8 @@ static bool fn_load(struct fn *f)
 {
     const struct embed_file *lua = embed_find("schemas/redis/sluice_v1.lua");
     assert(lua);
-    const struct view argv[] = {VIEW_LIT("FUNCTION"), VIEW_LIT("LOAD"), view_make(lua->data, lua->len)};
+    const struct view argv[] = {VIEW_LIT("FUNCTION"), VIEW_LIT("LOAD"),
+                                view_make(lua->data, lua->len)};
     struct fn_call *c = fn_call_new(argv, 3);
     if (!c) return false;
     c->fn = f;
@@ -314,8 +323,16 @@ static void fn_repeat(struct fn *f, struct fn_call *c)
 /* What the server says of itself, not of the call. */
 static bool fn_is_temporary(struct view text)
 {
-    static const char *const codes[] = {"LOADING",    "BUSY",     "OOM",         "READONLY",  "MASTERDOWN",
-                                        "NOREPLICAS", "MISCONF",  "CLUSTERDOWN", "TRYAGAIN",  "UNBLOCKED",
+    static const char *const codes[] = {"LOADING",
+                                        "BUSY",
+                                        "OOM",
+                                        "READONLY",
+                                        "MASTERDOWN",
+                                        "NOREPLICAS",
+                                        "MISCONF",
+                                        "CLUSTERDOWN",
+                                        "TRYAGAIN",
+                                        "UNBLOCKED",
                                         "ERR max number of clients"};
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
         if (view_starts(text, codes[i])) return true;

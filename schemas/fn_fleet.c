@@ -52,7 +52,8 @@ void fn_beat(struct fn *f, const struct fn_beat *b, fn_beat_cb *cb, void *arg)
     argv[4 + b->home_count] = b->info.ptr ? b->info : VIEW_LIT("{}");
     argv[5 + b->home_count] = view_of(ttl);
     fn_start(f, argv, b->home_count + 6,
-             &(struct fn_ask){.decode = fn_decode_beat, .cb = {.beat = cb}, .arg = arg, .items = b->home_count});
+             &(struct fn_ask){
+                 .decode = fn_decode_beat, .cb = {.beat = cb}, .arg = arg, .items = b->home_count});
 out:
     free(keys);
     free(argv);
@@ -63,7 +64,8 @@ void fn_unbeat(struct fn *f, struct view incarnation, fn_done_cb *cb, void *arg)
     struct fn_args a;
     fn_args_function(&a, "sluice_v1_unbeat", "1");
     fn_arg_key(&a, FN_KEY_BEAT, incarnation);
-    fn_start_args(f, &a, &(struct fn_ask){.decode = fn_decode_done, .cb = {.done = cb}, .arg = arg});
+    fn_start_args(f, &a,
+                  &(struct fn_ask){.decode = fn_decode_done, .cb = {.done = cb}, .arg = arg});
 }
 
 static void fn_decode_alive(const struct fn_call *c, const struct err *e, const struct reply *r)
@@ -77,7 +79,8 @@ void fn_alive(struct fn *f, struct view incarnation, fn_done_cb *cb, void *arg)
 {
     char key[FN_KEY_MAX];
     const struct view argv[] = {VIEW_LIT("EXISTS"), fn_key(FN_KEY_BEAT, incarnation, key)};
-    fn_start(f, argv, 2, &(struct fn_ask){.decode = fn_decode_alive, .cb = {.done = cb}, .arg = arg});
+    fn_start(f, argv, 2,
+             &(struct fn_ask){.decode = fn_decode_alive, .cb = {.done = cb}, .arg = arg});
 }
 
 /* --- boot id ------------------------------------------------------------------------------------ */
@@ -104,7 +107,8 @@ static void fn_decode_boot(const struct fn_call *c, const struct err *e, const s
 void fn_boot(struct fn *f, fn_done_cb *cb, void *arg)
 {
     const struct view argv[] = {VIEW_LIT("INFO"), VIEW_LIT("server")};
-    fn_start(f, argv, 2, &(struct fn_ask){.decode = fn_decode_boot, .cb = {.done = cb}, .arg = arg});
+    fn_start(f, argv, 2,
+             &(struct fn_ask){.decode = fn_decode_boot, .cb = {.done = cb}, .arg = arg});
 }
 
 static void fn_decode_set(const struct fn_call *c, const struct err *e, const struct reply *r)
@@ -144,11 +148,12 @@ void fn_take(struct fn *f, const struct fn_take *t, fn_take_cb *cb, void *arg)
     fn_arg_int(&a, t->requests_per_minute);
     fn_arg_int(&a, t->tokens_per_minute);
     fn_arg_int(&a, t->tokens);
-    fn_start_args(f, &a, &(struct fn_ask){.decode = fn_decode_take, .cb = {.take = cb}, .arg = arg});
+    fn_start_args(f, &a,
+                  &(struct fn_ask){.decode = fn_decode_take, .cb = {.take = cb}, .arg = arg});
 }
 
-void fn_settle(struct fn *f, struct view name, int64_t delta_tokens, bool refund_request, int64_t closed_for_ms,
-               fn_done_cb *cb, void *arg)
+void fn_settle(struct fn *f, struct view name, int64_t delta_tokens, bool refund_request,
+               int64_t closed_for_ms, fn_done_cb *cb, void *arg)
 {
     struct fn_args a;
     fn_args_function(&a, "sluice_v1_rl_settle", "1");
@@ -156,5 +161,6 @@ void fn_settle(struct fn *f, struct view name, int64_t delta_tokens, bool refund
     fn_arg_int(&a, delta_tokens);
     fn_arg(&a, refund_request ? VIEW_LIT("1") : VIEW_LIT("0"));
     fn_arg_int(&a, closed_for_ms > 0 ? closed_for_ms : 0);
-    fn_start_args(f, &a, &(struct fn_ask){.decode = fn_decode_done, .cb = {.done = cb}, .arg = arg});
+    fn_start_args(f, &a,
+                  &(struct fn_ask){.decode = fn_decode_done, .cb = {.done = cb}, .arg = arg});
 }

@@ -7,9 +7,10 @@ static void fn_decode_admit(const struct fn_call *c, const struct err *e, const 
     struct err own;
     struct fn_admitted a = {.kind = FN_ADMIT_CREATED};
     int64_t kind = 0, reserved = 0;
-    bool ok = !e && fn_read_int(r, 0, &kind) && kind >= FN_ADMIT_CREATED && kind <= FN_ADMIT_OTHER_PAYLOAD &&
-              job_status_parse(reply_str(reply_at(r, 1)), &a.status) && fn_read_int(r, 2, &a.queued) &&
-              fn_read_int(r, 3, &reserved);
+    bool ok = !e && fn_read_int(r, 0, &kind) && kind >= FN_ADMIT_CREATED &&
+              kind <= FN_ADMIT_OTHER_PAYLOAD &&
+              job_status_parse(reply_str(reply_at(r, 1)), &a.status) &&
+              fn_read_int(r, 2, &a.queued) && fn_read_int(r, 3, &reserved);
     if (!e && !fn_expect(ok, "admit", &own)) e = &own;
     a.kind = (enum fn_admit_kind)kind;
     a.reserved = reserved == 1;
@@ -27,7 +28,8 @@ void fn_admit(struct fn *f, const struct fn_job *job, fn_admit_cb *cb, void *arg
     fn_arg(&a, view_of(job->head->fp));
     fn_arg(&a, job->metadata);
     fn_arg_fields(&a, &fields, job);
-    fn_start_args(f, &a, &(struct fn_ask){.decode = fn_decode_admit, .cb = {.admit = cb}, .arg = arg});
+    fn_start_args(f, &a,
+                  &(struct fn_ask){.decode = fn_decode_admit, .cb = {.admit = cb}, .arg = arg});
 }
 
 void fn_reserve(struct fn *f, const struct job_head *head, fn_admit_cb *cb, void *arg)
@@ -38,7 +40,8 @@ void fn_reserve(struct fn *f, const struct job_head *head, fn_admit_cb *cb, void
     fn_arg_key(&a, FN_KEY_COUNT, view_of(head->tenant));
     fn_arg(&a, view_of(head->fp));
     fn_arg(&a, view_of(head->tenant));
-    fn_start_args(f, &a, &(struct fn_ask){.decode = fn_decode_admit, .cb = {.admit = cb}, .arg = arg});
+    fn_start_args(f, &a,
+                  &(struct fn_ask){.decode = fn_decode_admit, .cb = {.admit = cb}, .arg = arg});
 }
 
 /* --- meta ------------------------------------------------------------------------------------- */
@@ -105,8 +108,10 @@ static void fn_decode_meta(const struct fn_call *c, const struct err *e, const s
     int64_t built = 0;
     if (!e) {
         const struct reply *fields = reply_at(r, 1);
-        bool ok = fn_read_int(r, 0, &built) && fields->kind == REPLY_ARRAY && fields->count == META_COUNT;
-        for (size_t i = 0; ok && i < META_COUNT; i++) ok = fn_read_meta_field(i, &fields->items[i], &m);
+        bool ok =
+            fn_read_int(r, 0, &built) && fields->kind == REPLY_ARRAY && fields->count == META_COUNT;
+        for (size_t i = 0; ok && i < META_COUNT; i++)
+            ok = fn_read_meta_field(i, &fields->items[i], &m);
         if (!fn_expect(ok, "meta", &own)) e = &own;
         m.built = built == 1;
     }
@@ -121,7 +126,8 @@ void fn_meta(struct fn *f, const struct job_id *id, struct view boot, fn_meta_cb
     fn_arg_home(&a, id_partition(id));
     fn_arg(&a, boot);
     for (size_t i = 0; i < META_COUNT; i++) fn_arg(&a, view_of(fn_meta_fields[i].name));
-    fn_start_args(f, &a, &(struct fn_ask){.decode = fn_decode_meta, .cb = {.meta = cb}, .arg = arg});
+    fn_start_args(f, &a,
+                  &(struct fn_ask){.decode = fn_decode_meta, .cb = {.meta = cb}, .arg = arg});
 }
 
 /* --- cancel, retry ---------------------------------------------------------------------------- */
@@ -145,14 +151,17 @@ void fn_cancel(struct fn *f, const struct job_id *id, fn_cancel_cb *cb, void *ar
     fn_args_function(&a, "sluice_v1_cancel", "1");
     fn_arg_key(&a, FN_KEY_META, view_make(id->text, JOB_ID_LEN));
     fn_arg(&a, view_make(id->text, JOB_ID_LEN));
-    fn_start_args(f, &a, &(struct fn_ask){.decode = fn_decode_cancel, .cb = {.cancel = cb}, .arg = arg});
+    fn_start_args(f, &a,
+                  &(struct fn_ask){.decode = fn_decode_cancel, .cb = {.cancel = cb}, .arg = arg});
 }
 
-void fn_link_retry(struct fn *f, const struct job_id *old_id, const struct job_id *new_id, fn_done_cb *cb, void *arg)
+void fn_link_retry(struct fn *f, const struct job_id *old_id, const struct job_id *new_id,
+                   fn_done_cb *cb, void *arg)
 {
     struct fn_args a;
     fn_args_function(&a, "sluice_v1_link_retry", "1");
     fn_arg_key(&a, FN_KEY_META, view_make(old_id->text, JOB_ID_LEN));
     fn_arg(&a, view_make(new_id->text, JOB_ID_LEN));
-    fn_start_args(f, &a, &(struct fn_ask){.decode = fn_decode_done, .cb = {.done = cb}, .arg = arg});
+    fn_start_args(f, &a,
+                  &(struct fn_ask){.decode = fn_decode_done, .cb = {.done = cb}, .arg = arg});
 }

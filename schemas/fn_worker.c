@@ -11,13 +11,14 @@ static void fn_decode_lease(const struct fn_call *c, const struct err *e, const 
     int64_t kind = -1, takeover = 0, cancel = 0;
     bool ok = !e && fn_read_int(r, 0, &kind);
     if (ok && kind == FN_LEASE_OK) {
-        ok = fn_read_int(r, 1, &l.epoch) && fn_read_int(r, 2, &l.seq) && fn_read_int(r, 3, &takeover) &&
-             fn_read_int(r, 4, &cancel) && l.epoch > 0;
+        ok = fn_read_int(r, 1, &l.epoch) && fn_read_int(r, 2, &l.seq) &&
+             fn_read_int(r, 3, &takeover) && fn_read_int(r, 4, &cancel) && l.epoch > 0;
     } else if (ok && kind == FN_LEASE_BUSY) {
         l.owner = reply_str(reply_at(r, 1));
         ok = l.owner.len > 0;
     } else if (ok && kind == FN_LEASE_ENDED) {
-        ok = job_status_parse(reply_str(reply_at(r, 1)), &l.status) && job_status_is_terminal(l.status);
+        ok = job_status_parse(reply_str(reply_at(r, 1)), &l.status) &&
+             job_status_is_terminal(l.status);
     } else {
         ok = ok && kind == FN_LEASE_UNBUILT;
     }
@@ -42,7 +43,8 @@ void fn_acquire(struct fn *f, const struct fn_lease_ask *ask, fn_lease_cb *cb, v
     fn_arg_entry(&a, ask->job);
     fn_arg(&a, fn_queued_data(f, ask->job));
     fn_arg(&a, fn_pack_fields(f, ask->job));
-    fn_start_args(f, &a, &(struct fn_ask){.decode = fn_decode_lease, .cb = {.lease = cb}, .arg = arg});
+    fn_start_args(f, &a,
+                  &(struct fn_ask){.decode = fn_decode_lease, .cb = {.lease = cb}, .arg = arg});
 }
 
 static void fn_decode_append(const struct fn_call *c, const struct err *e, const struct reply *r)
@@ -51,7 +53,8 @@ static void fn_decode_append(const struct fn_call *c, const struct err *e, const
     struct fn_appended a = {.kind = FN_APPEND_OK};
     int64_t kind = -1, cancel = 0;
     bool ok = !e && fn_read_int(r, 0, &kind) && kind >= FN_APPEND_OK && kind <= FN_APPEND_ENDED &&
-              fn_read_int(r, 1, &cancel) && fn_read_int(r, 2, &a.seq) && fn_read_int(r, 3, &a.entries);
+              fn_read_int(r, 1, &cancel) && fn_read_int(r, 2, &a.seq) &&
+              fn_read_int(r, 3, &a.entries);
     if (!e && !fn_expect(ok, "append", &own)) e = &own;
     a.kind = ok ? (enum fn_append_kind)kind : a.kind;
     a.cancel = cancel == 1;
@@ -75,7 +78,8 @@ void fn_append(struct fn *f, const struct fn_append *p, fn_append_cb *cb, void *
         fn_arg(&a, view_of(event_type_name(p->events[i].type)));
         fn_arg(&a, p->events[i].data);
     }
-    fn_start_args(f, &a, &(struct fn_ask){.decode = fn_decode_append, .cb = {.append = cb}, .arg = arg});
+    fn_start_args(f, &a,
+                  &(struct fn_ask){.decode = fn_decode_append, .cb = {.append = cb}, .arg = arg});
 }
 
 void fn_restore(struct fn *f, const struct fn_restore *p, fn_append_cb *cb, void *arg)
@@ -94,7 +98,8 @@ void fn_restore(struct fn *f, const struct fn_restore *p, fn_append_cb *cb, void
     fn_arg_entry(&a, p->job);
     fn_arg(&a, VIEW_LIT("")); /* no job.queued: the snapshot covers it */
     fn_arg(&a, fn_pack_fields(f, p->job));
-    fn_start_args(f, &a, &(struct fn_ask){.decode = fn_decode_append, .cb = {.append = cb}, .arg = arg});
+    fn_start_args(f, &a,
+                  &(struct fn_ask){.decode = fn_decode_append, .cb = {.append = cb}, .arg = arg});
 }
 
 static void fn_arg_number_field(struct fn_args *a, const char *name, int64_t n)
@@ -126,21 +131,24 @@ void fn_finish(struct fn *f, const struct fn_finish *p, fn_append_cb *cb, void *
     fn_arg(&a, p->view);
     fn_arg_number_field(&a, "at", p->attempt);
     fn_arg_number_field(&a, "sa", p->started_ms);
-    fn_start_args(f, &a, &(struct fn_ask){.decode = fn_decode_append, .cb = {.append = cb}, .arg = arg});
+    fn_start_args(f, &a,
+                  &(struct fn_ask){.decode = fn_decode_append, .cb = {.append = cb}, .arg = arg});
 }
 
-void fn_release(struct fn *f, const struct job_id *id, int64_t epoch, const char *status, fn_done_cb *cb, void *arg)
+void fn_release(struct fn *f, const struct job_id *id, int64_t epoch, const char *status,
+                fn_done_cb *cb, void *arg)
 {
     struct fn_args a;
     fn_args_function(&a, "sluice_v1_release", "1");
     fn_arg_key(&a, FN_KEY_META, view_make(id->text, JOB_ID_LEN));
     fn_arg_int(&a, epoch);
     fn_arg(&a, view_of(status));
-    fn_start_args(f, &a, &(struct fn_ask){.decode = fn_decode_done, .cb = {.done = cb}, .arg = arg});
+    fn_start_args(f, &a,
+                  &(struct fn_ask){.decode = fn_decode_done, .cb = {.done = cb}, .arg = arg});
 }
 
-void fn_rebuild(struct fn *f, const struct fn_job *job, int64_t epoch_floor, const char *status, fn_done_cb *cb,
-                void *arg)
+void fn_rebuild(struct fn *f, const struct fn_job *job, int64_t epoch_floor, const char *status,
+                fn_done_cb *cb, void *arg)
 {
     struct fn_args a;
     fn_args_function(&a, "sluice_v1_rebuild", "4");
@@ -150,5 +158,6 @@ void fn_rebuild(struct fn *f, const struct fn_job *job, int64_t epoch_floor, con
     fn_arg_entry(&a, job);
     fn_arg(&a, fn_queued_data(f, job));
     fn_arg(&a, fn_pack_fields(f, job));
-    fn_start_args(f, &a, &(struct fn_ask){.decode = fn_decode_done, .cb = {.done = cb}, .arg = arg});
+    fn_start_args(f, &a,
+                  &(struct fn_ask){.decode = fn_decode_done, .cb = {.done = cb}, .arg = arg});
 }

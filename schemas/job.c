@@ -19,7 +19,8 @@ static const struct {
 #undef STATUS
 };
 
-static const char *const job_classes[] = {[CLASS_INTERACTIVE] = "interactive", [CLASS_BULK] = "bulk"};
+static const char *const job_classes[] = {
+    [CLASS_INTERACTIVE] = "interactive", [CLASS_BULK] = "bulk"};
 
 const char *job_status_name(enum job_status s)
 {
@@ -72,7 +73,16 @@ bool job_workflow_name_ok(struct view name)
 
 /* --- the table of headers -------------------------------------------------------------------- */
 
-enum job_header_kind { HEAD_V, HEAD_ID, HEAD_TEXT, HEAD_CLASS, HEAD_FP, HEAD_WORKFLOW, HEAD_NUMBER, HEAD_MESSAGE };
+enum job_header_kind {
+    HEAD_V,
+    HEAD_ID,
+    HEAD_TEXT,
+    HEAD_CLASS,
+    HEAD_FP,
+    HEAD_WORKFLOW,
+    HEAD_NUMBER,
+    HEAD_MESSAGE
+};
 
 struct job_header {
     const char *name;
@@ -81,8 +91,11 @@ struct job_header {
     size_t offset, size; /* in struct job_head */
 };
 
-#define HEAD(name, kind, member) \
-    {name, sizeof(name) - 1, kind, offsetof(struct job_head, member), sizeof(((struct job_head *)0)->member)}
+#define HEAD(name, kind, member)                                                                   \
+    {                                                                                              \
+        name, sizeof(name) - 1, kind, offsetof(struct job_head, member),                           \
+            sizeof(((struct job_head *)0)->member)                                                 \
+    }
 
 static const struct job_header job_headers[] = {
     {"v", 1, HEAD_V, 0, 0},
@@ -126,7 +139,8 @@ static struct view job_number(struct job_scratch *scratch, int64_t n)
     return view_make(text, (size_t)len);
 }
 
-static struct view job_header_value(const struct job_head *h, const struct job_header *d, struct job_scratch *scratch)
+static struct view job_header_value(const struct job_head *h, const struct job_header *d,
+                                    struct job_scratch *scratch)
 {
     const void *at = (const char *)h + d->offset;
     switch (d->kind) {
@@ -138,7 +152,8 @@ static struct view job_header_value(const struct job_head *h, const struct job_h
         return view_of(job_class_name(h->cls));
     case HEAD_WORKFLOW:
         if (!h->workflow[0]) return VIEW_NONE;
-        snprintf(scratch->workflow, sizeof scratch->workflow, "%s@%lld", h->workflow, (long long)h->version);
+        snprintf(scratch->workflow, sizeof scratch->workflow, "%s@%lld", h->workflow,
+                 (long long)h->version);
         return view_of(scratch->workflow);
     case HEAD_NUMBER: {
         int64_t n;
@@ -200,8 +215,8 @@ static bool job_workflow_read(struct view v, struct job_head *ret)
 {
     struct view name, version;
     return view_cut(v, '@', &name, &version) && job_workflow_name_ok(name) &&
-           view_copy(name, ret->workflow, sizeof ret->workflow) && view_i64(version, &ret->version) &&
-           ret->version >= 0;
+           view_copy(name, ret->workflow, sizeof ret->workflow) &&
+           view_i64(version, &ret->version) && ret->version >= 0;
 }
 
 static void job_message_read(struct view v, char *dst, size_t size)
@@ -246,8 +261,8 @@ static enum err_code job_version_check(const struct record_in *rec, struct err *
     if (!view_u64(record_header(rec, "v"), &v) || v == 0)
         return err_set(err, ERR_INVALID, "record header v: missing or not a version");
     if (v > JOB_V_MAX)
-        return err_set(err, ERR_CONFLICT, "record version %llu: this program reads up to %d", (unsigned long long)v,
-                       JOB_V_MAX);
+        return err_set(err, ERR_CONFLICT, "record version %llu: this program reads up to %d",
+                       (unsigned long long)v, JOB_V_MAX);
     return ERR_OK;
 }
 
@@ -265,7 +280,8 @@ enum err_code job_head_read(const struct record_in *rec, struct job_head *ret, s
             return err_set(err, ERR_INVALID, "record header %s: given twice", job_headers[at].name);
         seen |= (uint32_t)1 << at;
         if (!job_header_read(&job_headers[at], rec->headers[i].value, &h))
-            return err_set(err, ERR_INVALID, "record header %s: unacceptable value", job_headers[at].name);
+            return err_set(err, ERR_INVALID, "record header %s: unacceptable value",
+                           job_headers[at].name);
     }
     if (!h.id.text[0]) return err_set(err, ERR_INVALID, "record header job-id: missing");
     if (!h.tenant[0]) return err_set(err, ERR_INVALID, "record header tenant: missing");

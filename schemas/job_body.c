@@ -7,7 +7,8 @@
 #include "common/base/json.h"
 #include "schemas/job.h"
 
-static const struct json_limits job_limits = {.bytes_max = JOB_BYTES_MAX, .depth_max = 64, .nodes_max = 200000};
+static const struct json_limits job_limits = {
+    .bytes_max = JOB_BYTES_MAX, .depth_max = 64, .nodes_max = 200000};
 /* What the gateway accepted must stay readable: a little more of everything. */
 static const struct json_limits body_limits = {
     .bytes_max = 2 * JOB_BYTES_MAX, .depth_max = 68, .nodes_max = 200100};
@@ -65,13 +66,16 @@ enum err_code job_body_read(struct view value, struct job_body *ret, struct err 
     enum err_code code = json_check(value, &body_limits, err);
     if (code == ERR_NOMEM) return code;
     if (code) return err_set(err, ERR_INVALID, "job record's value: not acceptable JSON");
-    if (json_raw_kind(value) != JSON_RAW_OBJECT) return err_set(err, ERR_INVALID, "job record's value: not an object");
+    if (json_raw_kind(value) != JSON_RAW_OBJECT)
+        return err_set(err, ERR_INVALID, "job record's value: not an object");
     while (json_raw_each(value, &cursor, &key, &member)) {
         if (!job_body_member(key, member, &b))
-            return err_set(err, ERR_INVALID, "job record's value: member %.*s is wrong", (int)key.len, key.ptr);
+            return err_set(err, ERR_INVALID, "job record's value: member %.*s is wrong",
+                           (int)key.len, key.ptr);
     }
     if (!b.workflow.ptr || b.version < 0 || !b.input.ptr)
-        return err_set(err, ERR_INVALID, "job record's value: workflow, version or input is missing");
+        return err_set(err, ERR_INVALID,
+                       "job record's value: workflow, version or input is missing");
     *ret = b;
     return ERR_OK;
 }
@@ -95,11 +99,13 @@ static bool job_refuse(struct job_reading *r, const char *name, const char *text
     return false;
 }
 
-static bool job_refuse_kind(struct job_reading *r, const char *name, const char *expected, struct view v)
+static bool job_refuse_kind(struct job_reading *r, const char *name, const char *expected,
+                            struct view v)
 {
     static const char *const names[] = {
-        [JSON_RAW_NONE] = "nothing",   [JSON_RAW_OBJECT] = "an object", [JSON_RAW_ARRAY] = "an array",
-        [JSON_RAW_STRING] = "a string", [JSON_RAW_NUMBER] = "a number",  [JSON_RAW_TRUE] = "a boolean",
+        [JSON_RAW_NONE] = "nothing",    [JSON_RAW_OBJECT] = "an object",
+        [JSON_RAW_ARRAY] = "an array",  [JSON_RAW_STRING] = "a string",
+        [JSON_RAW_NUMBER] = "a number", [JSON_RAW_TRUE] = "a boolean",
         [JSON_RAW_FALSE] = "a boolean", [JSON_RAW_NULL] = "null",
     };
     char text[128];
@@ -125,12 +131,14 @@ static bool job_read_workflow(struct job_reading *r, struct view v)
 {
     if (!job_text(r, "workflow", v, r->req.workflow, sizeof r->req.workflow)) return false;
     return job_workflow_name_ok(view_of(r->req.workflow)) ||
-           job_refuse(r, "workflow", "must be a workflow's name: letters, digits, '.', '_' and '-'");
+           job_refuse(r, "workflow",
+                      "must be a workflow's name: letters, digits, '.', '_' and '-'");
 }
 
 static bool job_read_version(struct job_reading *r, struct view v)
 {
-    if (json_raw_kind(v) != JSON_RAW_NUMBER) return job_refuse_kind(r, "version", "an integer of at least 1", v);
+    if (json_raw_kind(v) != JSON_RAW_NUMBER)
+        return job_refuse_kind(r, "version", "an integer of at least 1", v);
     return (view_i64(v, &r->req.version) && r->req.version >= 1) ||
            job_refuse(r, "version", "must be an integer of at least 1");
 }
@@ -145,14 +153,16 @@ static bool job_read_class(struct job_reading *r, struct view v)
 {
     char text[32];
     if (json_raw_kind(v) != JSON_RAW_STRING) return job_refuse_kind(r, "class", "a string", v);
-    return (job_text(r, "class", v, text, sizeof text) && job_class_parse(view_of(text), &r->req.cls)) ||
+    return (job_text(r, "class", v, text, sizeof text) &&
+            job_class_parse(view_of(text), &r->req.cls)) ||
            job_refuse(r, "class", "must be \"interactive\" or \"bulk\"");
 }
 
 static bool job_read_metadata(struct job_reading *r, struct view v)
 {
     if (json_raw_kind(v) != JSON_RAW_OBJECT) return job_refuse_kind(r, "metadata", "an object", v);
-    if (v.len > JOB_METADATA_MAX) return job_refuse(r, "metadata", "must be at most 16384 bytes of JSON");
+    if (v.len > JOB_METADATA_MAX)
+        return job_refuse(r, "metadata", "must be at most 16384 bytes of JSON");
     r->req.metadata = v;
     return true;
 }
@@ -199,7 +209,8 @@ static bool job_read_time(struct job_reading *r, const char *name, struct view v
     } else if (!clock_parse(view_of(text), &ms) || ms <= 0) {
         return job_refuse(r, name, expected);
     }
-    if (ms - r->wall_ms > JOB_HORIZON_MS) return job_refuse(r, name, "must lie within 12 days from now");
+    if (ms - r->wall_ms > JOB_HORIZON_MS)
+        return job_refuse(r, name, "must lie within 12 days from now");
     *ret = ms;
     return true;
 }
@@ -242,7 +253,8 @@ static void job_refuse_member(struct job_reading *r, struct view key)
     buf_fini(&name);
     r->problem = PROBLEM_UNKNOWN_FIELD;
     err_set_at(r->err, ERR_INVALID, where,
-               "unknown field; known are workflow, version, input, class, metadata, run_at, deadline, webhook, key");
+               "unknown field; known are workflow, version, input, class, metadata, run_at, "
+               "deadline, webhook, key");
 }
 
 /* Is the member's name (raw) this one? A name may be spelled with escapes. */
@@ -251,7 +263,8 @@ static bool job_name_is(struct view key, const char *name)
     if (!key.len || !memchr(key.ptr, '\\', key.len)) return view_eq_str(key, name);
     struct buf text;
     buf_init(&text, JOB_BYTES_MAX);
-    bool same = json_raw_string(view_make(key.ptr - 1, key.len + 2), &text) && view_eq_str(buf_view(&text), name);
+    bool same = json_raw_string(view_make(key.ptr - 1, key.len + 2), &text) &&
+                view_eq_str(buf_view(&text), name);
     buf_fini(&text);
     return same;
 }
@@ -279,12 +292,13 @@ enum err_code job_request_read(struct view body, int64_t wall_ms, struct job_req
                                enum problem *ret_problem, struct err *err)
 {
     struct err own = {.code = ERR_OK};
-    struct job_reading r = {.wall_ms = wall_ms, .problem = PROBLEM_INVALID_FIELD, .err = err ? err : &own};
+    struct job_reading r = {
+        .wall_ms = wall_ms, .problem = PROBLEM_INVALID_FIELD, .err = err ? err : &own};
     struct view key, value;
     size_t cursor = 0;
     enum err_code code = json_check(body, &job_limits, r.err);
     if (code) {
-        *ret_problem = code == ERR_NOMEM                ? PROBLEM_INTERNAL
+        *ret_problem = code == ERR_NOMEM                 ? PROBLEM_INTERNAL
                        : body.len > job_limits.bytes_max ? PROBLEM_TOO_LARGE
                                                          : PROBLEM_INVALID_JSON;
         return code;

@@ -10,8 +10,9 @@
 #include <assert.h>
 
 static const char *const jobview_step_statuses[] = {
-    [VIEW_STEP_RUNNING] = "running", [VIEW_STEP_RETRYING] = "retrying", [VIEW_STEP_COMPLETED] = "completed",
-    [VIEW_STEP_FAILED] = "failed",   [VIEW_STEP_SKIPPED] = "skipped",
+    [VIEW_STEP_RUNNING] = "running",     [VIEW_STEP_RETRYING] = "retrying",
+    [VIEW_STEP_COMPLETED] = "completed", [VIEW_STEP_FAILED] = "failed",
+    [VIEW_STEP_SKIPPED] = "skipped",
 };
 
 const char *jobview_step_status_name(enum jobview_step_status s)
@@ -101,7 +102,8 @@ void jobview_charge(struct jobview *v, int64_t input_tokens, int64_t output_toke
     v->charged.cost += cost;
 }
 
-bool jobview_end(struct jobview *v, enum job_status terminal, int64_t wall_ms, struct view output, struct view error)
+bool jobview_end(struct jobview *v, enum job_status terminal, int64_t wall_ms, struct view output,
+                 struct view error)
 {
     struct jobview_json out = {.ptr = NULL}, why = {.ptr = NULL};
     assert(job_status_is_terminal(terminal));
@@ -229,7 +231,8 @@ void jobview_json_clear(struct jobview *v, struct jobview_json *j)
     *j = (struct jobview_json){.ptr = NULL};
 }
 
-bool jobview_json_set(struct jobview *v, struct jobview_json *j, struct view value, bool *ret_omitted)
+bool jobview_json_set(struct jobview *v, struct jobview_json *j, struct view value,
+                      bool *ret_omitted)
 {
     struct jobview_json copy = {.ptr = NULL};
     bool fits = value.len <= JOBVIEW_BYTES_MAX - (v->bytes - j->len);

@@ -32,7 +32,8 @@ static bool jobview_event_until(struct view v, struct jobview_event *e)
     return json_raw_kind(v) == JSON_RAW_NULL || jobview_get_int(v, 0, &e->until);
 }
 
-static bool jobview_event_member(enum event_type type, struct view key, struct view v, struct jobview_event *e)
+static bool jobview_event_member(enum event_type type, struct view key, struct view v,
+                                 struct jobview_event *e)
 {
     if (view_eq_str(key, "ts")) return jobview_get_time(v, &e->ts);
     if (view_eq_str(key, "step")) return jobview_get_text(v, e->step, sizeof e->step);
@@ -60,22 +61,27 @@ static bool jobview_is_step_event(enum event_type t)
     return t >= EVENT_STEP_STARTED && t <= EVENT_STEP_SKIPPED;
 }
 
-static enum err_code jobview_event_read(enum event_type type, struct view data, struct jobview_event *ret,
-                                        struct err *err)
+static enum err_code jobview_event_read(enum event_type type, struct view data,
+                                        struct jobview_event *ret, struct err *err)
 {
     struct jobview_event e = {.ts = -1, .attempt = 1, .item = -1, .until = -1};
     struct view key, value;
     size_t cursor = 0;
     enum err_code code = json_check(data, jobview_limits(), err);
-    if (code) return code == ERR_NOMEM ? code : err_set(err, ERR_INVALID, "event data: not acceptable JSON");
-    if (json_raw_kind(data) != JSON_RAW_OBJECT) return err_set(err, ERR_INVALID, "event data: not an object");
+    if (code)
+        return code == ERR_NOMEM ? code
+                                 : err_set(err, ERR_INVALID, "event data: not acceptable JSON");
+    if (json_raw_kind(data) != JSON_RAW_OBJECT)
+        return err_set(err, ERR_INVALID, "event data: not an object");
     while (json_raw_each(data, &cursor, &key, &value)) {
         if (!jobview_event_member(type, key, value, &e))
             return err_set(err, ERR_INVALID, "event data: member %.*s is wrong",
                            key.len < 40 ? (int)key.len : 40, key.ptr);
     }
-    if (jobview_is_step_event(type) && !e.step[0]) return err_set(err, ERR_INVALID, "event data: no step");
-    if (type == EVENT_JOB_SNAPSHOT && !e.job.ptr) return err_set(err, ERR_INVALID, "event data: no job");
+    if (jobview_is_step_event(type) && !e.step[0])
+        return err_set(err, ERR_INVALID, "event data: no step");
+    if (type == EVENT_JOB_SNAPSHOT && !e.job.ptr)
+        return err_set(err, ERR_INVALID, "event data: no job");
     *ret = e;
     return ERR_OK;
 }
@@ -90,7 +96,8 @@ static void jobview_usage_add(struct jobview_usage *sum, const struct jobview_us
     if (sum->cost + u->cost <= 1e300) sum->cost += u->cost;
 }
 
-static void jobview_fold_usage(struct jobview *v, struct jobview_step *s, const struct jobview_event *e)
+static void jobview_fold_usage(struct jobview *v, struct jobview_step *s,
+                               const struct jobview_event *e)
 {
     if (!e->has_usage) return;
     s->has_usage = true;
@@ -109,7 +116,8 @@ static bool jobview_raise(struct jobview *v, int64_t *attempt, struct jobview_te
 
 static bool jobview_is_over(const struct jobview_step *s)
 {
-    return s->status == VIEW_STEP_COMPLETED || s->status == VIEW_STEP_FAILED || s->status == VIEW_STEP_SKIPPED;
+    return s->status == VIEW_STEP_COMPLETED || s->status == VIEW_STEP_FAILED ||
+           s->status == VIEW_STEP_SKIPPED;
 }
 
 /* The step goes on: what an end had left behind goes. */
@@ -125,7 +133,8 @@ static void jobview_step_open(struct jobview *v, struct jobview_step *s, int64_t
     if (s->started_ms < 0) s->started_ms = ts;
 }
 
-static bool jobview_fold_step_started(struct jobview *v, struct jobview_step *s, const struct jobview_event *e)
+static bool jobview_fold_step_started(struct jobview *v, struct jobview_step *s,
+                                      const struct jobview_event *e)
 {
     jobview_step_open(v, s, e->ts);
     jobview_raise(v, &s->attempt, &s->text, e->attempt);
@@ -137,7 +146,8 @@ static bool jobview_fold_step_started(struct jobview *v, struct jobview_step *s,
     return true;
 }
 
-static bool jobview_fold_delta(struct jobview *v, struct jobview_step *s, const struct jobview_event *e)
+static bool jobview_fold_delta(struct jobview *v, struct jobview_step *s,
+                               const struct jobview_event *e)
 {
     if (jobview_is_over(s)) return true;
     if (s->started_ms < 0) s->started_ms = e->ts;
@@ -146,7 +156,8 @@ static bool jobview_fold_delta(struct jobview *v, struct jobview_step *s, const 
     return !e->text.ptr || jobview_text_put(v, &s->text, e->text);
 }
 
-static bool jobview_fold_step_completed(struct jobview *v, struct jobview_step *s, const struct jobview_event *e)
+static bool jobview_fold_step_completed(struct jobview *v, struct jobview_step *s,
+                                        const struct jobview_event *e)
 {
     bool omitted = false;
     if (e->output.ptr && !jobview_json_set(v, &s->output, e->output, &omitted)) return false;
@@ -164,7 +175,8 @@ static bool jobview_fold_step_completed(struct jobview *v, struct jobview_step *
     return true;
 }
 
-static bool jobview_fold_step_failed(struct jobview *v, struct jobview_step *s, const struct jobview_event *e)
+static bool jobview_fold_step_failed(struct jobview *v, struct jobview_step *s,
+                                     const struct jobview_event *e)
 {
     bool omitted;
     if (!jobview_json_set(v, &s->error, e->error, &omitted)) return false;
@@ -177,13 +189,15 @@ static bool jobview_fold_step_failed(struct jobview *v, struct jobview_step *s, 
 
 /* --- items of a foreach step -------------------------------------------------------------------- */
 
-static bool jobview_item_open(struct jobview *v, struct jobview_step *s, const struct jobview_event *e,
-                              bool with_text)
+static bool jobview_item_open(struct jobview *v, struct jobview_step *s,
+                              const struct jobview_event *e, bool with_text)
 {
-    if (!jobview_item_find(s, e->item) && s->running_count == JOBVIEW_RUNNING_MAX) return true; /* not shown */
+    if (!jobview_item_find(s, e->item) && s->running_count == JOBVIEW_RUNNING_MAX)
+        return true; /* not shown */
     struct jobview_item *i = jobview_item_get(s, e->item);
     if (!i) return false;
-    if (!jobview_raise(v, &i->attempt, &i->text, e->attempt) || !with_text || !e->text.ptr) return true;
+    if (!jobview_raise(v, &i->attempt, &i->text, e->attempt) || !with_text || !e->text.ptr)
+        return true;
     return jobview_text_put(v, &i->text, e->text);
 }
 
@@ -194,8 +208,10 @@ static bool jobview_fold_item(struct jobview *v, struct jobview_step *s, enum ev
     jobview_step_open(v, s, e->ts);
     s->has_items = true;
     if (s->attempt == 0) s->attempt = 1;
-    if (e->item >= s->items.total) s->items.total = e->item < JOBVIEW_NUMBER_MAX ? e->item + 1 : e->item;
-    if (type == EVENT_STEP_STARTED || type == EVENT_STEP_RETRYING) return jobview_item_open(v, s, e, false);
+    if (e->item >= s->items.total)
+        s->items.total = e->item < JOBVIEW_NUMBER_MAX ? e->item + 1 : e->item;
+    if (type == EVENT_STEP_STARTED || type == EVENT_STEP_RETRYING)
+        return jobview_item_open(v, s, e, false);
     if (type == EVENT_STEP_DELTA) return jobview_item_open(v, s, e, true);
     if (type == EVENT_STEP_PROGRESS) return true;
     jobview_item_drop(v, s, e->item);
@@ -222,13 +238,15 @@ static bool jobview_fold_whole_step(struct jobview *v, struct jobview_step *s, e
     return true;
 }
 
-static enum err_code jobview_fold_step(struct jobview *v, enum event_type type, const struct jobview_event *e,
-                                       struct err *err)
+static enum err_code jobview_fold_step(struct jobview *v, enum event_type type,
+                                       const struct jobview_event *e, struct err *err)
 {
     size_t before = v->step_count;
     struct jobview_step *s = jobview_step_get(v, view_of(e->step));
-    if (!s && before == JOBVIEW_STEPS_MAX) return err_set(err, ERR_INVALID, "event data: too many steps");
-    bool ok = s && (e->item >= 0 ? jobview_fold_item(v, s, type, e) : jobview_fold_whole_step(v, s, type, e));
+    if (!s && before == JOBVIEW_STEPS_MAX)
+        return err_set(err, ERR_INVALID, "event data: too many steps");
+    bool ok = s && (e->item >= 0 ? jobview_fold_item(v, s, type, e)
+                                 : jobview_fold_whole_step(v, s, type, e));
     if (!ok) return err_set(err, ERR_NOMEM, "job view: out of memory");
     jobview_fold_usage(v, s, e);
     return ERR_OK;
@@ -236,7 +254,8 @@ static enum err_code jobview_fold_step(struct jobview *v, enum event_type type, 
 
 /* --- the job ------------------------------------------------------------------------------------ */
 
-static void jobview_fold_life(struct jobview *v, enum event_type type, const struct jobview_event *e)
+static void jobview_fold_life(struct jobview *v, enum event_type type,
+                              const struct jobview_event *e)
 {
     v->is_waiting = type == EVENT_JOB_WAITING;
     if (type == EVENT_JOB_STARTED) {
@@ -259,8 +278,8 @@ static enum job_status jobview_status_of(enum event_type terminal)
     return (enum job_status)(JOB_SUCCEEDED + (terminal - EVENT_JOB_SUCCEEDED));
 }
 
-static enum err_code jobview_fold_end(struct jobview *v, enum event_type type, const struct jobview_event *e,
-                                      struct err *err)
+static enum err_code jobview_fold_end(struct jobview *v, enum event_type type,
+                                      const struct jobview_event *e, struct err *err)
 {
     if (!jobview_end(v, jobview_status_of(type), e->ts, e->output, e->error))
         return err_set(err, ERR_NOMEM, "job view: out of memory");
@@ -274,7 +293,8 @@ static enum err_code jobview_fold_end(struct jobview *v, enum event_type type, c
     return ERR_OK;
 }
 
-static enum err_code jobview_fold_snapshot(struct jobview *v, const struct jobview_event *e, struct err *err)
+static enum err_code jobview_fold_snapshot(struct jobview *v, const struct jobview_event *e,
+                                           struct err *err)
 {
     struct jobview *other, old = *v;
     enum err_code code = jobview_read(e->job, &other, err);
@@ -285,13 +305,15 @@ static enum err_code jobview_fold_snapshot(struct jobview *v, const struct jobvi
     return ERR_OK;
 }
 
-enum err_code jobview_fold(struct jobview *v, enum event_type type, struct view data, struct err *err)
+enum err_code jobview_fold(struct jobview *v, enum event_type type, struct view data,
+                           struct err *err)
 {
     struct jobview_event e;
     enum err_code code = jobview_event_read(type, data, &e, err);
     if (code) return code;
     if (type == EVENT_JOB_SNAPSHOT) return jobview_fold_snapshot(v, &e, err);
-    if (job_status_is_terminal(v->status) || type == EVENT_RESET || type == EVENT_JOB_QUEUED) return ERR_OK;
+    if (job_status_is_terminal(v->status) || type == EVENT_RESET || type == EVENT_JOB_QUEUED)
+        return ERR_OK;
     if (jobview_is_step_event(type)) return jobview_fold_step(v, type, &e, err);
     if (event_type_is_terminal(type)) return jobview_fold_end(v, type, &e, err);
     jobview_fold_life(v, type, &e);

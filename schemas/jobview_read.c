@@ -4,7 +4,8 @@
 
 #include <math.h>
 
-static const struct json_limits limits = {.bytes_max = JOBVIEW_JSON_MAX, .depth_max = 128, .nodes_max = 2000000};
+static const struct json_limits limits = {
+    .bytes_max = JOBVIEW_JSON_MAX, .depth_max = 128, .nodes_max = 2000000};
 
 const struct json_limits *jobview_limits(void)
 {
@@ -121,13 +122,15 @@ static bool jobview_keep_text(struct jobview_reading *r, struct jobview_text *t,
     return !r->no_memory && !t->is_omitted;
 }
 
-static bool jobview_read_running_item(struct jobview_reading *r, struct jobview_step *s, struct view json)
+static bool jobview_read_running_item(struct jobview_reading *r, struct jobview_step *s,
+                                      struct view json)
 {
     struct view key, value, at;
     size_t cursor = 0;
     int64_t item;
     if (json_raw_kind(json) != JSON_RAW_OBJECT || !json_raw_member(json, VIEW_LIT("item"), &at) ||
-        !jobview_get_int(at, 0, &item) || jobview_item_find(s, item) || s->running_count == JOBVIEW_RUNNING_MAX)
+        !jobview_get_int(at, 0, &item) || jobview_item_find(s, item) ||
+        s->running_count == JOBVIEW_RUNNING_MAX)
         return false;
     struct jobview_item *i = jobview_item_get(s, item);
     r->no_memory = !i;
@@ -151,7 +154,8 @@ static bool jobview_read_items(struct jobview_reading *r, struct jobview_step *s
     s->has_items = ok;
     if (!ok || !json_raw_member(json, VIEW_LIT("running"), &running)) return ok;
     ok = json_raw_kind(running) == JSON_RAW_ARRAY;
-    while (ok && json_raw_each(running, &cursor, NULL, &item)) ok = jobview_read_running_item(r, s, item);
+    while (ok && json_raw_each(running, &cursor, NULL, &item))
+        ok = jobview_read_running_item(r, s, item);
     return ok;
 }
 
@@ -167,7 +171,8 @@ static bool jobview_read_step_status(struct view v, enum jobview_step_status *re
     return false;
 }
 
-static bool jobview_read_step_member(struct jobview_reading *r, struct jobview_step *s, struct view key, struct view v)
+static bool jobview_read_step_member(struct jobview_reading *r, struct jobview_step *s,
+                                     struct view key, struct view v)
 {
     if (view_eq_str(key, "status")) return jobview_read_step_status(v, &s->status);
     if (view_eq_str(key, "attempt")) return jobview_get_int(v, 0, &s->attempt);
@@ -194,7 +199,8 @@ static bool jobview_read_step(struct jobview_reading *r, struct view json)
     struct jobview_step *s = jobview_step_get(r->view, view_of(name));
     r->no_memory = !s;
     bool ok = s && r->view->step_count > before; /* else: twice the same id */
-    while (ok && json_raw_each(json, &cursor, &key, &value)) ok = jobview_read_step_member(r, s, key, value);
+    while (ok && json_raw_each(json, &cursor, &key, &value))
+        ok = jobview_read_step_member(r, s, key, value);
     return ok;
 }
 
@@ -225,10 +231,12 @@ static bool jobview_read_waiting(struct jobview *v, struct view json)
 {
     struct view reason, until;
     v->is_waiting = true;
-    if (json_raw_kind(json) != JSON_RAW_OBJECT || !json_raw_member(json, VIEW_LIT("reason"), &reason) ||
+    if (json_raw_kind(json) != JSON_RAW_OBJECT ||
+        !json_raw_member(json, VIEW_LIT("reason"), &reason) ||
         !jobview_get_text(reason, v->reason, sizeof v->reason))
         return false;
-    if (!json_raw_member(json, VIEW_LIT("until"), &until) || json_raw_kind(until) == JSON_RAW_NULL) return true;
+    if (!json_raw_member(json, VIEW_LIT("until"), &until) || json_raw_kind(until) == JSON_RAW_NULL)
+        return true;
     return jobview_get_int(until, 0, &v->until_ms);
 }
 
@@ -251,7 +259,8 @@ static bool jobview_read_member(struct jobview_reading *r, struct view key, stru
     struct jobview *v = r->view;
     if (view_eq_str(key, "id")) return jobview_read_id(json, v->id.text, sizeof v->id.text);
     if (view_eq_str(key, "status")) return jobview_read_status(v, json);
-    if (view_eq_str(key, "workflow")) return jobview_get_text(json, v->workflow, sizeof v->workflow);
+    if (view_eq_str(key, "workflow"))
+        return jobview_get_text(json, v->workflow, sizeof v->workflow);
     if (view_eq_str(key, "version")) return jobview_get_int(json, 0, &v->version);
     if (view_eq_str(key, "class")) return jobview_read_class(v, json);
     if (view_eq_str(key, "attempt")) return jobview_get_int(json, 0, &v->attempt);
@@ -271,7 +280,8 @@ static bool jobview_read_member(struct jobview_reading *r, struct view key, stru
     if (view_eq_str(key, "metadata")) return jobview_read_json(r, &v->metadata, json);
     if (view_eq_str(key, "waiting")) return jobview_read_waiting(v, json);
     if (view_eq_str(key, "retry_of")) return jobview_read_id(json, v->retry_of, sizeof v->retry_of);
-    if (view_eq_str(key, "retried_as")) return jobview_read_id(json, v->retried_as, sizeof v->retried_as);
+    if (view_eq_str(key, "retried_as"))
+        return jobview_read_id(json, v->retried_as, sizeof v->retried_as);
     return true;
 }
 
@@ -282,12 +292,16 @@ enum err_code jobview_read(struct view json, struct jobview **ret, struct err *e
     struct view key = VIEW_NONE, value;
     size_t cursor = 0;
     enum err_code code = json_check(json, &limits, err);
-    if (code) return code == ERR_NOMEM ? code : err_set(err, ERR_INVALID, "job view: not acceptable JSON");
-    if (json_raw_kind(json) != JSON_RAW_OBJECT) return err_set(err, ERR_INVALID, "job view: not an object");
+    if (code)
+        return code == ERR_NOMEM ? code
+                                 : err_set(err, ERR_INVALID, "job view: not acceptable JSON");
+    if (json_raw_kind(json) != JSON_RAW_OBJECT)
+        return err_set(err, ERR_INVALID, "job view: not an object");
     r.view = jobview_new(&seed);
     if (!r.view) return err_set(err, ERR_NOMEM, "job view: out of memory");
     bool ok = true;
-    while (ok && json_raw_each(json, &cursor, &key, &value)) ok = jobview_read_member(&r, key, value);
+    while (ok && json_raw_each(json, &cursor, &key, &value))
+        ok = jobview_read_member(&r, key, value);
     ok = ok && r.view->id.text[0] && r.view->workflow[0];
     if (!ok) {
         jobview_free(r.view);

@@ -19,7 +19,8 @@ struct ledger_job {
     struct state_record *started, *terminal;
     struct ledger_checkpoint *checkpoints; /* in log order */
     size_t count, cap;
-    uint32_t *slots; /* open addressing: index + 1 of checkpoints, 0 = free; slot_count is a power of 2, >= 2 * count */
+    uint32_t *
+        slots; /* open addressing: index + 1 of checkpoints, 0 = free; slot_count is a power of 2, >= 2 * count */
     size_t slot_count;
     size_t bytes;
 };
@@ -78,7 +79,8 @@ static size_t ledger_slot(const struct ledger_job *j, struct view step, int64_t 
     return at;
 }
 
-const struct ledger_checkpoint *ledger_checkpoint(const struct ledger_job *j, struct view step, int64_t item)
+const struct ledger_checkpoint *ledger_checkpoint(const struct ledger_job *j, struct view step,
+                                                  int64_t item)
 {
     if (!j->count) return NULL;
     size_t at = ledger_slot(j, step, item);
@@ -104,7 +106,8 @@ static bool ledger_grow(struct ledger_job *j)
     j->slot_count = cap * 2;
     j->cap = cap;
     for (size_t i = 0; i < j->count; i++)
-        j->slots[ledger_slot(j, view_of(j->checkpoints[i].step), j->checkpoints[i].item)] = (uint32_t)i + 1;
+        j->slots[ledger_slot(j, view_of(j->checkpoints[i].step), j->checkpoints[i].item)] =
+            (uint32_t)i + 1;
     return true;
 }
 
@@ -116,8 +119,8 @@ static enum err_code ledger_keep_checkpoint(struct ledger_job *j, const struct s
         return ERR_OK;
     }
     if (s->value.len > LEDGER_BYTES_MAX - j->bytes || j->count == LEDGER_CHECKPOINTS_MAX)
-        return err_set(err, ERR_TOO_LARGE, "the job's checkpoints are over %d MB or %d", LEDGER_BYTES_MAX >> 20,
-                       LEDGER_CHECKPOINTS_MAX);
+        return err_set(err, ERR_TOO_LARGE, "the job's checkpoints are over %d MB or %d",
+                       LEDGER_BYTES_MAX >> 20, LEDGER_CHECKPOINTS_MAX);
     char *copy = view_dup(s->value);
     if (!copy || !ledger_grow(j)) {
         free(copy);
@@ -125,7 +128,8 @@ static enum err_code ledger_keep_checkpoint(struct ledger_job *j, const struct s
     }
     j->slots[ledger_slot(j, view_of(s->step), s->item)] = (uint32_t)j->count + 1;
     struct ledger_checkpoint *c = &j->checkpoints[j->count++];
-    *c = (struct ledger_checkpoint){.item = s->item, .seq = s->head.seq, .value = view_make(copy, s->value.len)};
+    *c = (struct ledger_checkpoint){
+        .item = s->item, .seq = s->head.seq, .value = view_make(copy, s->value.len)};
     memcpy(c->step, s->step, sizeof c->step);
     j->bytes += s->value.len;
     *ret = LEDGER_COUNTED;
@@ -175,7 +179,8 @@ static enum err_code ledger_fold_started(struct ledger_job *j, const struct stat
 }
 
 /* parked and yielded: the end of one lease, not of the job. */
-static void ledger_fold_pause(struct ledger_job *j, const struct state_record *s, enum ledger_verdict *ret)
+static void ledger_fold_pause(struct ledger_job *j, const struct state_record *s,
+                              enum ledger_verdict *ret)
 {
     bool is_own = s->head.epoch == j->epoch;
     if (is_own && !j->is_open) {
@@ -201,8 +206,8 @@ static enum err_code ledger_fold_terminal(struct ledger_job *j, const struct sta
     return ERR_OK;
 }
 
-static enum err_code ledger_fold_kind(struct ledger_job *j, const struct state_record *s, enum ledger_verdict *ret,
-                                      struct err *err)
+static enum err_code ledger_fold_kind(struct ledger_job *j, const struct state_record *s,
+                                      enum ledger_verdict *ret, struct err *err)
 {
     bool is_leased = s->kind != STATE_CANCEL && s->kind != STATE_SIGNAL;
     *ret = LEDGER_VOID;

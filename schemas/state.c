@@ -6,10 +6,11 @@
 #include <assert.h>
 
 static const char *const state_kinds[] = {
-    [STATE_STARTED] = "started",     [STATE_CHECKPOINT] = "checkpoint", [STATE_PARKED] = "parked",
-    [STATE_YIELDED] = "yielded",     [STATE_CANCEL] = "cancel",         [STATE_SIGNAL] = "signal",
-    [STATE_SUCCEEDED] = "succeeded", [STATE_FAILED] = "failed",         [STATE_CANCELED] = "canceled",
-    [STATE_EXPIRED] = "expired",
+    [STATE_STARTED] = "started",     [STATE_CHECKPOINT] = "checkpoint",
+    [STATE_PARKED] = "parked",       [STATE_YIELDED] = "yielded",
+    [STATE_CANCEL] = "cancel",       [STATE_SIGNAL] = "signal",
+    [STATE_SUCCEEDED] = "succeeded", [STATE_FAILED] = "failed",
+    [STATE_CANCELED] = "canceled",   [STATE_EXPIRED] = "expired",
 };
 
 const char *state_kind_name(enum state_kind k)
@@ -45,7 +46,8 @@ static bool state_kind_parse(struct view name, enum state_kind *ret)
     return false;
 }
 
-void state_record_write(const struct state_record *s, struct record_out *rec, struct state_scratch *scratch)
+void state_record_write(const struct state_record *s, struct record_out *rec,
+                        struct state_scratch *scratch)
 {
     job_head_write(&s->head, rec, &scratch->job);
     record_put(rec, "kind", view_of(state_kinds[s->kind]));
@@ -65,7 +67,8 @@ static bool state_text(struct view v, char *dst, size_t size)
     return view_copy(v, dst, size);
 }
 
-static bool state_header_read(const struct header *h, struct state_record *s, bool *has_kind, struct err *err)
+static bool state_header_read(const struct header *h, struct state_record *s, bool *has_kind,
+                              struct err *err)
 {
     bool ok = true;
     if (view_eq_str(h->name, "kind"))
@@ -77,7 +80,8 @@ static bool state_header_read(const struct header *h, struct state_record *s, bo
     else if (view_eq_str(h->name, "worker"))
         ok = state_text(h->value, s->worker, sizeof s->worker);
     if (!ok)
-        err_set(err, ERR_INVALID, "record header %.*s: unacceptable value", (int)h->name.len, h->name.ptr);
+        err_set(err, ERR_INVALID, "record header %.*s: unacceptable value", (int)h->name.len,
+                h->name.ptr);
     return ok;
 }
 
@@ -85,7 +89,8 @@ static enum err_code state_check(const struct state_record *s, struct err *err)
 {
     const char *kind = state_kinds[s->kind];
     bool is_free = s->kind == STATE_CANCEL || s->kind == STATE_SIGNAL; /* of nobody's lease */
-    if (!is_free && s->head.epoch == 0) return err_set(err, ERR_INVALID, "%s record: no epoch", kind);
+    if (!is_free && s->head.epoch == 0)
+        return err_set(err, ERR_INVALID, "%s record: no epoch", kind);
     if (state_kind_is_terminal(s->kind) && s->head.seq == 0)
         return err_set(err, ERR_INVALID, "%s record: no seq", kind);
     if ((s->kind == STATE_CHECKPOINT || s->kind == STATE_SIGNAL) && !s->step[0])
@@ -93,7 +98,8 @@ static enum err_code state_check(const struct state_record *s, struct err *err)
     return ERR_OK;
 }
 
-enum err_code state_record_read(const struct record_in *rec, struct state_record *ret, struct err *err)
+enum err_code state_record_read(const struct record_in *rec, struct state_record *ret,
+                                struct err *err)
 {
     struct state_record s = {.item = -1};
     bool has_kind = false;
