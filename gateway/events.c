@@ -24,7 +24,7 @@ static void events_no_room(struct exchange *x)
 {
     struct view accept = httpd_header(x->r, "Accept");
     struct answer a = {.status = 200,
-                       .content_type = "text/event-stream; charset=utf-8",
+                       .content_type = "text/event-stream",
                        .body = VIEW_LIT(EVENTS_COME_BACK)};
     if (accept.ptr && view_starts(accept, "text/event-stream") && x->route->id == ROUTE_JOB_EVENTS)
         exchange_answer(x, &a);

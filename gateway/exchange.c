@@ -163,6 +163,7 @@ void exchange_answer(struct exchange *x, const struct answer *a)
     assert(r);
     out.status = a->status;
     out.content_type = a->content_type ? a->content_type : "application/json";
+    if (a->status == 204) out.content_type = NULL;
     out.header_count = 0;
     out.body = a->body;
     out.close = x->s->is_stopping;
@@ -222,7 +223,7 @@ void exchange_stream(struct exchange *x)
 {
     struct httpd_answer head = {.status = 200};
     bool is_sse = x->format == WATCH_SSE;
-    head.content_type = is_sse ? "text/event-stream; charset=utf-8" : "application/x-ndjson";
+    head.content_type = is_sse ? "text/event-stream" : "application/x-ndjson";
     exchange_put_common(x, &head);
     exchange_put(&head, "Cache-Control", "no-cache, no-transform");
     exchange_put(&head, "X-Accel-Buffering", "no");
