@@ -5,7 +5,6 @@
 
 #include "common/io/httpd.h"
 #include "common/io/httpd_head.h"
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/resource.h>
 
@@ -990,7 +989,7 @@ static void test_slow_but_alive(void **state)
     struct site s;
     struct peer body, park, stream;
     site_open_with(&s, (struct httpd_options){
-                           .head_timeout_ms = 100, .body_timeout_ms = 100, .idle_timeout_ms = 100});
+                           .head_timeout_ms = 500, .body_timeout_ms = 500, .idle_timeout_ms = 500});
     peer_open(&body, &s.rig, s.port);
     peer_open(&park, &s.rig, s.port);
     peer_open(&stream, &s.rig, s.port);
@@ -998,7 +997,7 @@ static void test_slow_but_alive(void **state)
     peer_say(&stream, "GET /stream HTTP/1.1\r\nHost: a\r\n\r\n");
     peer_say(&body, "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 30\r\n\r\n");
     for (int i = 0; i < 30; i++) {
-        rig_pass(&s.rig, 15);
+        rig_pass(&s.rig, 20);
         peer_say(&body, "b");
     }
     peer_wait(&body, "\r\n\r\nbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb");
@@ -1542,6 +1541,7 @@ static void test_split(void **state)
 
 int main(void)
 {
+    int files = rig_open_files();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answer_now_and_keep_alive),
         cmocka_unit_test(test_pipelining_keeps_order),
@@ -1584,5 +1584,8 @@ int main(void)
         cmocka_unit_test(test_decode),
         cmocka_unit_test(test_split),
     };
-    return cmocka_run_group_tests_name("io_httpd", tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("io_httpd", tests, NULL, NULL);
+    if (rig_open_files() != files)
+        fprintf(stderr, "descriptors leaked: %d before, %d after\n", files, rig_open_files());
+    return failed || rig_open_files() != files;
 }

@@ -182,11 +182,15 @@ static void test_log_sink_never_blocks(void **state)
 
 int main(void)
 {
+    int files = rig_open_files();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pages),
         cmocka_unit_test(test_room_answers_later),
         cmocka_unit_test(test_bare),
         cmocka_unit_test(test_log_sink_never_blocks),
     };
-    return cmocka_run_group_tests_name("io_life", tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("io_life", tests, NULL, NULL);
+    if (rig_open_files() != files)
+        fprintf(stderr, "descriptors leaked: %d before, %d after\n", files, rig_open_files());
+    return failed || rig_open_files() != files;
 }
