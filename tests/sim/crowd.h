@@ -70,6 +70,7 @@ struct crowd_watch { /* one logical watcher, over all its connections */
     size_t sessions, resets;
     struct event_id cursor;
     bool wants_snapshot; /* a reset came: a snapshot must follow */
+    bool has_skipped;    /* a snapshot stood for some of its history */
     /* under way */
     struct model_request *request;
     struct sim_gateway *gateway;

@@ -72,7 +72,7 @@ static void take_delta(struct crowd_watch *w, struct crowd_text *t, int64_t atte
     if (attempt > t->attempt) {
         t->attempt = attempt;
         buf_reset(&t->text);
-        t->is_whole = w->resets == 0;
+        t->is_whole = !w->has_skipped;
     }
     buf_put_view(&t->text, piece);
 }
@@ -104,6 +104,8 @@ static void take_step(struct crowd_watch *w, enum event_type type, struct view d
 /* --- events ------------------------------------------------------------------------------------------------------------------ */
 static void note(struct crowd_watch *w, struct event_id id, enum event_type type, struct view data)
 {
+    world_trace(w->job->crowd->plant->world, "a watcher of %s sees %llu-%llu %.*s", w->job->id, (unsigned long long)id.epoch,
+                (unsigned long long)id.seq, (int)data.len, data.ptr);
     if (w->seen_count == CROWD_SEEN_MAX) {
         blame(w, "more events than anybody wrote", "");
         return;
@@ -118,7 +120,6 @@ static void take_reset(struct crowd_watch *w)
     if (w->wants_snapshot) blame(w, "two resets, and no snapshot between them", "");
     w->wants_snapshot = true;
     w->resets++;
-    texts_free(w);
     note(w, (struct event_id){0}, EVENT_RESET, VIEW_LIT("{}"));
 }
 
@@ -157,6 +158,10 @@ static void take_event(struct crowd_watch *w, struct event_id id, enum event_typ
     buf_fini(&job);
     w->cursor = id;
     note(w, id, type, data);
+    if (type == EVENT_JOB_SNAPSHOT) { /* after a reset, or where the stream itself begins anew */
+        texts_free(w);
+        w->has_skipped = true;
+    }
     if (type >= EVENT_STEP_STARTED && type <= EVENT_STEP_SKIPPED) take_step(w, type, data);
     if (event_type_is_terminal(type)) {
         w->has_end = true;

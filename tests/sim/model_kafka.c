@@ -116,6 +116,21 @@ static struct model_record *record_new(const struct model_kafka *k, const struct
     return r;
 }
 
+static void tell_record(const struct model_kafka *k, const struct record_in *r)
+{
+    static const char *const told[] = {"kind", "job-id", "epoch", "seq", "step", "item", "attempt", "due-ms", "tenant", "worker"};
+    char line[400];
+    size_t n = 0;
+
+    if (!world_is_traced(k->world)) return;
+    for (size_t i = 0; i < sizeof told / sizeof *told && n < sizeof line - 1; i++) {
+        struct view v = record_header(r, told[i]);
+
+        if (v.len) n += (size_t)snprintf(line + n, sizeof line - n, " %s=%.*s", told[i], (int)v.len, v.ptr);
+    }
+    world_trace(k->world, "log %s[%d]@%lld%s", r->topic, (int)r->partition, (long long)r->offset, line);
+}
+
 static int64_t append(struct model_kafka *k, enum topic t, struct model_record *take)
 {
     struct model_log *l = &k->logs[t][take->rec.partition];
@@ -131,6 +146,7 @@ static int64_t append(struct model_kafka *k, enum topic t, struct model_record *
     take->visible_ms = world_now_ms(k->world) + (int64_t)rng_below(world_rng(k->world), 3);
     l->records[l->count++] = take;
     world_mix(k->world, take->rec.value.ptr, take->rec.value.len);
+    tell_record(k, &take->rec);
     model_group_appended(k, t, take->rec.partition, take->visible_ms - world_now_ms(k->world));
     return take->rec.offset;
 }

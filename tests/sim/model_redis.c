@@ -38,12 +38,14 @@ struct model_conn {
     redis_message_fn *on_message;
     void (*on_reset)(void *arg);
     void *listen_arg;
+    struct list pending; /* commands without an answer */
     size_t refs; /* of commands on their way */
     bool is_gone;
 };
 
 struct command {
-    struct list_link link; /* in server->waiting */
+    struct list_link link;    /* in server->waiting */
+    struct list_link pending; /* in conn->pending */
     struct model_conn *conn;
     uint32_t life;
     char *argv[ARGS_MAX];
@@ -258,21 +260,12 @@ struct model_conn *model_conn_new(struct model_redis *m, struct proc *p)
 
     assert(c);
     *c = (struct model_conn){.server = m, .proc = p, .is_linked = m->is_up, .refs = 1};
+    list_init(&c->pending);
     c->channels = map_new(CHANNELS_MAX);
     while (i < CONNS_MAX && m->conns[i]) i++;
     assert(c->channels && i < CONNS_MAX);
     m->conns[i] = c;
     return c;
-}
-
-void model_conn_free(struct model_conn *c)
-{
-    if (!c) return;
-    for (size_t i = 0; i < CONNS_MAX; i++)
-        if (c->server->conns[i] == c) c->server->conns[i] = NULL;
-    conn_break(c);
-    c->is_gone = true;
-    conn_unref(c);
 }
 
 /* --- pub/sub ------------------------------------------------------------------------------------------------------------ */
@@ -408,6 +401,7 @@ static void command_drop(void *arg)
     struct command *k = arg;
 
     if (--k->refs > 0) return;
+    if (!k->is_answered) list_remove(&k->conn->pending, &k->pending);
     for (size_t i = 0; i < k->argc; i++) free(k->argv[i]);
     arena_free(k->memory);
     conn_unref(k->conn);
@@ -420,8 +414,9 @@ static void command_tell(struct command *k, const struct reply *r, enum err_code
 
     if (k->is_answered) return;
     k->is_answered = true;
+    list_remove(&k->conn->pending, &k->pending);
     snprintf(e.text, sizeof e.text, "%s", text);
-    if (!k->conn->is_gone) k->on_reply(k->arg, r, r ? NULL : &e);
+    k->on_reply(k->arg, r, r ? NULL : &e);
 }
 
 static void command_answer(void *arg)
@@ -477,6 +472,8 @@ static void port_call(void *self, const struct view *argv, size_t argc, redis_re
 
     assert(k && argc > 0 && argc <= ARGS_MAX && !c->is_gone);
     memset(&k->link, 0, sizeof k->link);
+    memset(&k->pending, 0, sizeof k->pending);
+    list_push(&c->pending, &k->pending);
     k->conn = c;
     k->life = c->life;
     k->argc = argc;
@@ -494,6 +491,21 @@ static void port_call(void *self, const struct view *argv, size_t argc, redis_re
     }
     c->refs++;
     world_after(c->server->world, arrive_delay(c), command_arrive, command_drop, k);
+}
+
+/* As io/redis does: whoever still waits is told. */
+void model_conn_free(struct model_conn *c)
+{
+    struct list_link *k;
+
+    if (!c) return;
+    for (size_t i = 0; i < CONNS_MAX; i++)
+        if (c->server->conns[i] == c) c->server->conns[i] = NULL;
+    conn_break(c);
+    while ((k = list_first(&c->pending)) != NULL)
+        command_tell(LIST_ITEM(k, struct command, pending), NULL, ERR_CLOSED, "redis: closed");
+    c->is_gone = true;
+    conn_unref(c);
 }
 
 static bool port_is_up(void *self)

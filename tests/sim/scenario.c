@@ -348,8 +348,10 @@ static void fill_members(struct scenario *s, struct wish *q)
 
     buf_init(&out, sizeof q->members - 1);
     if (chance(s, 4) == 0) buf_put_str(&out, ",\"class\":\"bulk\"");
-    if (chance(s, 12) == 0) buf_printf(&out, ",\"run_at\":\"%llds\"", (long long)(4 + chance(s, 10)));
-    if (chance(s, 12) == 0) buf_printf(&out, ",\"deadline\":\"%llds\"", (long long)(1 + chance(s, 20)));
+    if (chance(s, 12) == 0)
+        buf_printf(&out, ",\"run_at\":\"%llds\"", (long long)(4 + chance(s, 10)));
+    else if (chance(s, 12) == 0)
+        buf_printf(&out, ",\"deadline\":\"%llds\"", (long long)(1 + chance(s, 20)));
     if (chance(s, 6) == 0) buf_printf(&out, ",\"metadata\":{\"m\":%lld}", (long long)chance(s, 9));
     (void)view_copy(buf_view(&out), q->members, sizeof q->members);
     buf_fini(&out);

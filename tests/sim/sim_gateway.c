@@ -59,6 +59,7 @@ static void on_no_message(void *arg, struct view channel, struct view payload)
 static void end(struct sim_gateway *g)
 {
     g->resets += tails_counts(g->s.tails).resets;
+    timerq_cancel(g->s.timers, &g->tick);
     model_web_free(g->web);
     g->web = NULL;
     proc_kill(g->proc);
@@ -76,6 +77,7 @@ static void end(struct sim_gateway *g)
     auth_free(g->s.auth);
     buf_fini(&g->s.scratch);
     log_free(g->s.log);
+    assert(timerq_next_ms(proc_timers(g->proc)) == INT64_MAX); /* what is freed leaves no timer behind */
 }
 
 static void exit_now(void *arg)

@@ -79,6 +79,7 @@ static void end(struct sim_worker *w)
     model_conn_free(w->commands);
     model_conn_free(w->doorbell);
     log_free(w->log);
+    assert(timerq_next_ms(proc_timers(w->proc)) == INT64_MAX); /* what is freed leaves no timer behind */
 }
 
 static void exit_now(void *arg)
