@@ -37,6 +37,7 @@ FOREIGN = {
 }
 # Rooms' shells: the only files of gateway and consumer that may include io.
 SHELL = {
+    "gateway": r"gateway/(main|gateway\w*|reload|gauges|exchange|front|jobs|get|list|events|cancel|retry|grant|pages)\.[ch]$",
     "consumer": r"consumer/(main|shell\w*|adapt\w*|jq\w*|eval_\w+|doctor\w*)\.[ch]$",
 }
 
