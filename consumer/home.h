@@ -22,6 +22,7 @@ struct home {
     struct window *windows[TOPIC_STATE]; /* of the intake topics */
     int64_t next[TOPIC_STATE];           /* to be read next */
     int64_t high[TOPIC_STATE];           /* ends at the time of asking */
+    int64_t empty_ms[TOPIC_STATE];       /* nothing was left to read then; monotonic */
     struct known *known;
     int64_t tail, tail_target;           /* state[p]: to be read next; the end at the time of asking */
     int64_t state_low;                   /* and the beginning */
@@ -58,6 +59,8 @@ void home_unawait(struct jobrun *r);
 /* --- turns. budget: records at most; returns how many were read --------------------------------------------------- */
 size_t home_read_tail(struct home *h, size_t budget);
 size_t home_read_intake(struct home *h, size_t budget);
+/* Every record that was in an intake topic at this time (monotonic) has been read. */
+bool home_has_read_since(const struct home *h, int64_t mono_ms);
 bool home_has_read_all(const struct home *h, enum topic t); /* nothing of it is left unread, as far as one can know */
 void home_wake(struct home *h);               /* arms the timer for what waits */
 void home_tick(void *home);

@@ -23,6 +23,7 @@ void home_canceled(struct home *h, struct known_job *j)
         return;
     }
     j->is_closing = true;
+    if (!j->marked_ms) j->marked_ms = h->w->ports.clock->mono_ms;
     list_push(&h->closing, &j->closing);
     worker_kick(h->w);
 }
@@ -116,17 +117,20 @@ static void home_on_meta(void *arg, const struct err *e, const struct fn_meta *m
     struct home *h = asking->h;
     struct job_head head = {.id = asking->id};
     struct known_job *j = NULL;
-    bool is_ours = home_take_answer(h);
+    bool is_wanted = home_take_answer(h);
+    (void)e; /* then m is NULL */
     free(asking);
-    if (is_ours) j = known_find(h->known, &head.id);
+    if (is_wanted) j = known_find(h->known, &head.id);
     if (!j || !j->is_closing || j->run || list_linked(&j->closing)) return;
-    if (e || (!m->found && !m->built)) {
-        home_close_later(h, j);
-    } else if (m->found && home_head_of_meta(m, &head) && home_may_close(j, head.tenant)) {
+    bool is_ours = m && m->found && home_head_of_meta(m, &head) && home_may_close(j, head.tenant);
+    bool is_nobodys = m && m->built && !m->found && home_has_read_since(h, j->marked_ms);
+    if (is_ours) {
         home_close_made_up(h, j, &head);
-    } else { /* another tenant's id, or a job nobody has heard of yet: its record, should it come, meets the cancel */
+    } else if ((m && m->found) || is_nobodys) { /* another tenant's id, or one that never was a job */
         home_close_over(h, j);
-        known_release(h->known, j);
+        known_drop(h->known, j);
+    } else {
+        home_close_later(h, j); /* its record may still be unread */
     }
 }
 

@@ -8,7 +8,7 @@
 #include "consumer/foreign.h"
 #include <assert.h>
 
-enum { HOME_LANE_AHEAD = 1000, HOME_SPILL_LOW = 100, HOME_HELD_MS = 60000 };
+enum { HOME_LANE_AHEAD = 1000, HOME_SPILL_LOW = 100, HOME_HELD_MS = 60000, HOME_FETCH_MS = 60000 /* a record may take so long from the log to us */ };
 
 /* --- the log ------------------------------------------------------------------------------------------------------ */
 /* What a record means for a job that runs here. */
@@ -149,6 +149,13 @@ static bool home_may_read(const struct home *h, enum topic t)
     return false;
 }
 
+bool home_has_read_since(const struct home *h, int64_t mono_ms)
+{
+    for (enum topic t = 0; t < TOPIC_STATE; t++)
+        if (h->next[t] < h->high[t] || h->empty_ms[t] < mono_ms + HOME_FETCH_MS) return false;
+    return true;
+}
+
 bool home_has_read_all(const struct home *h, enum topic t)
 {
     return h->next[t] >= h->high[t] && home_may_read(h, t);
@@ -243,8 +250,11 @@ size_t home_read_intake(struct home *h, size_t budget)
     home_wake_heads(h);
     home_wake_held(h);
     for (size_t i = 0; i < sizeof order / sizeof *order && n < budget; i++) {
-        while (n < budget && home_may_read(h, order[i]) &&
-               intake->read(intake->self, order[i], (int32_t)h->partition, home_on_intake_record, h)) {
+        while (n < budget && home_may_read(h, order[i])) {
+            if (!intake->read(intake->self, order[i], (int32_t)h->partition, home_on_intake_record, h)) {
+                h->empty_ms[order[i]] = h->w->ports.clock->mono_ms;
+                break;
+            }
             n++;
             home_wake_heads(h);
         }

@@ -285,13 +285,18 @@ int64_t known_floor(const struct known *k)
     return k->stuck >= 0 && k->stuck < floor ? k->stuck : floor;
 }
 
+void known_drop(struct known *k, struct known_job *j)
+{
+    if (known_phase(j) == LEDGER_NEW && !j->items.count && !j->run && !j->is_closing && !j->is_settled) known_forget(k, j);
+}
+
 void known_expire(struct known *k, int64_t before_ms)
 {
     for (struct list_link *at = list_first(&k->open), *next; at; at = next) {
         struct known_job *j = LIST_ITEM(at, struct known_job, order);
         next = list_next(&k->open, at);
         if (j->noted_ms >= before_ms) return; /* in order of the log */
-        if (known_phase(j) == LEDGER_NEW && !j->items.count && !j->run && !j->is_closing) known_forget(k, j);
+        known_drop(k, j);
     }
 }
 

@@ -14,6 +14,7 @@ struct known_job {
     struct list_link closing;  /* the home's: is_closing, and not being closed right now */
     int64_t close_ms;          /* not before; monotonic */
     int64_t noted_ms;          /* stamp of its first record in the log */
+    int64_t marked_ms;         /* first marked for closing; monotonic, 0 = never */
     struct job_id id;
     struct ledger_job *ledger; /* NULL: no state record yet, or ended and let go */
     struct list items;         /* records of it in memory (the home's) */
@@ -64,6 +65,8 @@ bool known_is_canceled(const struct known_job *j, const char *tenant);
 bool known_has_cancel(const struct known_job *j); /* by anybody */
 /* Lowest first offset of a job that is not over and done with; INT64_MAX when there is none. */
 int64_t known_floor(const struct known *k);
+/* Forgets a job of which nothing but a cancel was heard (else does nothing); j is gone then. */
+void known_drop(struct known *k, struct known_job *j);
 /* Lets go of jobs of which nothing but a cancel was ever heard, older than this stamp. */
 void known_expire(struct known *k, int64_t before_ms);
 size_t known_open(const struct known *k);
