@@ -22,7 +22,8 @@ enum {
     SILENCE_MS = 90000,
     PAUSE_FIRST_MS = 500,
     PAUSE_MAX_MS = 15000,
-    STEADY_MS = 5000, /* a stream that held so long was a good one */
+    PAUSE_UNKNOWN_MAX_MS = 2000, /* while it was never reached */
+    STEADY_MS = 5000,            /* a stream that held so long was a good one */
     FRAME_MAX = 64 << 20,
     REFUSAL_MAX = 64 << 10,
     PATH_MAX_BYTES = 128,
@@ -69,13 +70,14 @@ static void watch_again(struct cli_watch *w, const struct err *e)
 {
     const struct cli_server *s = w->o.server;
     int64_t first_ms = w->sse.retry_ms > 0 ? w->sse.retry_ms : PAUSE_FIRST_MS;
+    int64_t max_ms = w->was_reached ? PAUSE_MAX_MS : PAUSE_UNKNOWN_MAX_MS;
 
     if (w->state == WATCH_STREAMING && s->clock->mono_ms - w->opened_ms >= STEADY_MS)
         w->failures = 0;
     watch_stop_call(w);
     w->state = WATCH_PAUSING;
     w->failures++;
-    int64_t pause_ms = cli_pause_ms(first_ms, PAUSE_MAX_MS, w->failures, w->retry_after_ms, s->rng);
+    int64_t pause_ms = cli_pause_ms(first_ms, max_ms, w->failures, w->retry_after_ms, s->rng);
     bool gives_up = !w->was_reached && w->failures >= CLI_TRIES;
     if (!gives_up)
         gives_up = !timerq_set(s->timers, &w->pause, s->clock->mono_ms + pause_ms, watch_ask, w);
