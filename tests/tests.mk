@@ -5,7 +5,7 @@ PHASES    ?=
 SEEDS     ?= 2000
 SEED      ?=
 
-.PHONY: test test-deps unit-bins bench chaos sim
+.PHONY: test test-deps unit-bins bench bench-bins chaos sim
 test-deps: $(VENV)/.ready $(BUILD)/node/.ready ## install what the tests need (Debian packages, a venv, node modules)
 	@sh tests/stack/deps.sh test
 
@@ -34,8 +34,11 @@ sim: $(BUILD)/asan/bin/sim ## one seed of the simulation, told in full: SEED=n (
 chaos: test-deps plain ## the chaos run alone (RUNS=1)
 	@$(VENV)/bin/python -m tests.chaos $(if $(RUNS),--runs $(RUNS))
 
-bench: test-deps plain ## the bench table, and build/bench.json
-	@$(VENV)/bin/python -m tests.bench
+BENCH_BINS := $(patsubst tests/bench/%.c,$(BUILD)/plain/tests/bench/%,$(wildcard tests/bench/*.c))
+bench-bins: $(BENCH_BINS)
+
+bench: test-deps plain bench-bins ## the bench table, and build/bench.json (ROWS="ingest idle" for some)
+	@ROWS="$(ROWS)" $(VENV)/bin/python -m tests.bench
 
 lint: ## layers, style, formatting of JSON, static analysis
 	@$(PYTHON) tests/lint/layers.py

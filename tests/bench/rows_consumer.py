@@ -1,0 +1,150 @@
+"""The rows with a consumer: no-op jobs, the latency of an idle system, and the memory of streaming calls."""
+
+import socket
+import time
+
+from . import jobs
+from .measure import BenchError, Meter, median, medians, per_operation, rss_kb, settle, tool
+from .rows_gateway import PARTS, broker_topic
+
+ALL = {"consumer": "consumer-1", **PARTS}
+NOOP_JOBS = 30_000
+NOOP_LIMIT_S = 90
+CALLS = 2_000
+
+
+def _left(client, stack):
+    return int(client.get("q:{local-1}") or 0)
+
+
+def _wait_left(client, stack, most, limit_s):
+    until = time.monotonic() + limit_s
+    while (left := _left(client, stack)) > most:
+        if time.monotonic() > until:
+            raise BenchError(f"{left} jobs are left after {limit_s} s")
+        time.sleep(0.005)
+    return left
+
+
+def _noop_once(stack, client):
+    stack.stop_part("consumer-1")
+    jobs.submit(stack, NOOP_JOBS, connections=128)
+    settle(stack, PARTS)
+    stack.start_part("consumer-1", wait=False)
+    first = _wait_left(client, stack, NOOP_JOBS - 1, 60)
+    meter = Meter(stack, ALL)
+    _wait_left(client, stack, 0, NOOP_LIMIT_S)
+    used, seconds = meter.used_us()
+    settle(stack, ALL)
+    meter.begin()
+    time.sleep(2)  # the interval that is measured
+    idle, idle_s = meter.used_us()
+    busy = {name: us - idle[name] * seconds / idle_s for name, us in used.items() if name != "gateway"}
+    return {**per_operation(busy, first), "per_s": first / seconds, "count": first,
+            "idle_cpu_percent": sum(idle.values()) / idle_s / 1e4, "rss_mb": rss_kb(stack.pid("consumer-1")) / 1024}
+
+
+def _noop_floor(stack, n):
+    source, sink = broker_topic(stack, f"bench-noop-{n}"), broker_topic(stack, f"bench-noop-out-{n}")
+    tool("kafkafloor", brokers=stack.brokers, topic=source, mode="fill", count=NOOP_JOBS, outstanding=512)
+    settle(stack, PARTS)
+    meter = Meter(stack, {"broker": "kafka"})
+    done = tool("kafkafloor", brokers=stack.brokers, topic=source, topic2=sink, mode="consume", count=NOOP_JOBS)
+    used, _ = meter.used_us()
+    broker = used["broker"] / NOOP_JOBS
+    return {"client": done["cpu_us"], "broker": broker, "sum": broker + done["cpu_us"], "per_s": done["per_s"]}
+
+
+def noop(stack, rounds=2):
+    client = jobs.connect(stack)
+    ours, floor = [], []
+    for n in range(rounds):
+        ours.append(_noop_once(stack, client))
+        floor.append(_noop_floor(stack, n))
+    return {"ours": medians(ours), "kafka_alone": medians(floor), "runs": ours, "floor_runs": floor}
+
+
+# --- idle latency -----------------------------------------------------------------------------------------------
+
+class Submitter:
+    """One keep-alive connection that submits with ?stream=true and reads the stream to its end."""
+
+    def __init__(self, stack):
+        with open(jobs.write_body(stack), "rb") as file:
+            body = file.read()
+        self._sock = socket.create_connection(("127.0.0.1", stack.site.ports.get("gateway")), 10)
+        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._request = (f"POST /v1/jobs?stream=true HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {stack.key}\r\n"
+                         f"Content-Type: application/json\r\nAccept: text/event-stream\r\n"
+                         f"Content-Length: {len(body)}\r\n\r\n").encode() + body
+
+    def run(self):
+        """Microseconds to job.started and to the end of the stream."""
+        start = time.monotonic_ns()
+        started, text = None, b""
+        self._sock.sendall(self._request)
+        while True:
+            piece = self._sock.recv(65536)
+            text += piece
+            now = time.monotonic_ns()
+            if started is None and b"event: job.started" in text:
+                started = (now - start) / 1000
+            if text.endswith(b"0\r\n\r\n"):
+                break
+            if not piece or len(text) > 1 << 20:
+                raise BenchError(f"the stream broke off: {text[-300:]!r}")
+        if started is None or b"event: job.succeeded" not in text:
+            raise BenchError(f"the job did not run: {text[-300:]!r}")
+        return started, (now - start) / 1000
+
+    def close(self):
+        self._sock.close()
+
+
+def _percentile(values, share):
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+def _idle_once(stack, count):
+    submitter = Submitter(stack)
+    for _ in range(20):
+        submitter.run()
+    pairs = [submitter.run() for _ in range(count)]
+    submitter.close()
+    started, ended = [p[0] for p in pairs], [p[1] for p in pairs]
+    return {"p50_us": median(started), "p99_us": _percentile(started, 0.99), "max_us": max(started),
+            "end_p50_us": median(ended), "end_p99_us": _percentile(ended, 0.99), "samples": count}
+
+
+def idle(stack, rounds=2, count=300):
+    topic = broker_topic(stack, "bench-idle")
+    ours, floor = [], []
+    for _ in range(rounds):
+        settle(stack, ALL)
+        ours.append(_idle_once(stack, count))
+        settle(stack, ALL)
+        floor.append(tool("kafkafloor", brokers=stack.brokers, topic=topic, mode="idle", count=count))
+    return {"ours": medians(ours), "kafka_alone": medians(floor), "runs": ours, "floor_runs": floor}
+
+
+# --- memory of a streaming call -----------------------------------------------------------------------------------
+
+def _in_flight(stack):
+    return stack.sim.stats()["total"]["in_flight"]
+
+
+def calls(stack):
+    """Slow streaming calls, all at once; the consumer's growth over its idle size, a call."""
+    stack.sim.behave({"default": {"ttft_ms": 50, "tokens_per_s": 4, "output_tokens": 190}})
+    jobs.submit(stack, 10, workflow="hello", value={"name": "Ada"})
+    settle(stack, {"consumer": "consumer-1"}, 3)
+    before = rss_kb(stack.pid("consumer-1"))
+    jobs.submit(stack, CALLS, workflow="hello", value={"name": "Ada"})
+    until = time.monotonic() + 30
+    while (now := _in_flight(stack)) < CALLS:
+        if time.monotonic() > until:
+            raise BenchError(f"only {now} calls came into flight")
+        time.sleep(0.1)
+    time.sleep(3)  # every stream has given some tokens
+    after = rss_kb(stack.pid("consumer-1"))
+    return {"kb_per_call": (after - before) / now, "calls": now, "before_kb": before, "after_kb": after}
