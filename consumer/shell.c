@@ -12,6 +12,7 @@
 #include "consumer/adapt.h"
 #include "consumer/jq_pool.h"
 #include "producer/install.h"
+#include "producer/program.h"
 #include "schemas/fn.h"
 #include <signal.h>
 
@@ -179,7 +180,11 @@ static void shell_on_installed(void *arg, const struct err *e)
     s->is_kafka_ready = true;
     log_event(s->log, LOG_INFO, VIEW_NONE, "kafka_ready");
     worker_stats(s->worker, &t);
-    if (t.state == WORKER_ACTIVE && adapt_join(&s->adapt, s->config, &s->failure) != ERR_OK) loop_stop(s->loop);
+    struct err err; /* filled or not when all is well */
+    if (t.state == WORKER_ACTIVE && adapt_join(&s->adapt, s->config, &err) != ERR_OK) {
+        s->failure = err;
+        loop_stop(s->loop);
+    }
 }
 
 static void shell_kick(void *arg)
@@ -215,7 +220,7 @@ static enum err_code shell_open_others(struct shell *s, const struct shell_optio
                               .output_max = SHELL_REDIS_OUTPUT_MAX};
     const struct httpc_options h = {.calls_max = (size_t)c->consumer.max_calls * 2,
                                     .connections_max = (size_t)c->consumer.max_calls,
-                                    .user_agent = "sluice/" CONSUMER_VERSION};
+                                    .user_agent = "sluice/" SLUICE_VERSION};
     const struct jq_pool_options j = {.program = o->program,
                                       .helpers = (size_t)c->consumer.jq_helpers,
                                       .waiting_max = SHELL_JQ_WAITING_MAX,
@@ -286,7 +291,7 @@ static enum err_code shell_open_ports(struct shell *s, struct err *err)
     if (!s->install) return err->code;
     log_event(s->log, LOG_INFO, VIEW_NONE, "worker_up", LOG_S("worker", s->config->consumer.name), LOG_S("boot", s->boot),
               LOG_N("admin_port", life_port(s->life)), LOG_N("workflows", workflows_count(s->workflows)),
-              LOG_S("build", s->config->consumer.build), LOG_S("version", CONSUMER_VERSION));
+              LOG_S("build", s->config->consumer.build), LOG_S("version", SLUICE_VERSION));
     return ERR_OK;
 }
 
