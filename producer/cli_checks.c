@@ -4,6 +4,7 @@
  * should know and may have chosen. Every one says what to do, with the name of the setting. */
 #include "producer/cli_checks.h"
 
+#include "producer/cli_json.h"
 #include "producer/cli_problem.h"
 #include "producer/cli_text.h"
 
@@ -294,6 +295,20 @@ void cli_check_ready(struct cli_report *r, const struct cli_heard *h)
                        (int)(why.len < 200 ? why.len : 200), why.ptr ? why.ptr : "");
 }
 
+/* Whatever else was answered: with the gateway's own sentence, when it is one. */
+static void check_refusal(struct cli_report *r, const struct cli_heard *h)
+{
+    bool passes = cli_problem_is_passing(h->status);
+    bool is_json = h->body.len > 0 && json_check(h->body, cli_json_answer_limits(), NULL) == ERR_OK;
+    char detail[256] = "";
+
+    if (is_json) cli_json_text(h->body, "detail", detail, sizeof detail);
+    cli_report_put(r, passes ? CLI_WARN : CLI_FAIL, "api",
+                   passes ? "if it stays so, the lines above and the gateway's log say why"
+                          : "is it a gateway? its log says more",
+                   "%s: status %d%s%s", h->url, h->status, detail[0] ? ": " : "", detail);
+}
+
 void cli_check_api(struct cli_report *r, const struct cli_heard *h)
 {
     if (h->e)
@@ -311,6 +326,5 @@ void cli_check_api(struct cli_report *r, const struct cli_heard *h)
         cli_report_put(r, CLI_WARN, "api", "reading needs the scope read",
                        "%s: the key may not read", h->url);
     else
-        cli_report_put(r, CLI_FAIL, "api", "is it a gateway? its log says more", "%s: status %d",
-                       h->url, h->status);
+        check_refusal(r, h);
 }

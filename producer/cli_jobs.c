@@ -57,7 +57,7 @@ static enum cli_exit jobs_go_on(struct cli_app *app, struct view body, const cha
     if (!watches && a->option[CLI_OPT_JSON]) return jobs_put_json(body);
     if (!jobs_take_id(body, &id, status)) return CLI_EXIT_FAILED;
     if (watches) {
-        if (!cli_term_is_screen(CLI_STDOUT)) cli_term_say("job %s", id.text);
+        cli_term_say("job %s", id.text);
         return cli_follow(app, id.text, NULL, true);
     }
     if (!jobs_put(view_of(id.text)) || !jobs_put(VIEW_LIT("\n"))) return CLI_EXIT_FAILED;

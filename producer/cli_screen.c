@@ -88,7 +88,6 @@ static void screen_put_head(struct drawing *d)
         buf_printf(&d->line, "  %lld+%lld tokens", (long long)j->input_tokens,
                    (long long)j->output_tokens);
     if (j->cost[0]) buf_printf(&d->line, "  $%s", j->cost);
-    buf_printf(&d->line, "  %s", j->id);
     screen_end_line(d, 0);
 }
 

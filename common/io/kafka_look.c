@@ -9,7 +9,7 @@
 #include "common/io/kafka_priv.h"
 #include <assert.h>
 
-enum { LOOK_TOPICS_MAX = 64, LOOK_NAME_MAX = 256 };
+enum { LOOK_TOPICS_MAX = 64, LOOK_NAME_MAX = 256, LOOK_NAP_MS = 100 };
 
 struct look_job {
     rd_kafka_conf_t *conf; /* until the work took it */
@@ -17,6 +17,7 @@ struct look_job {
     struct kafka_look_topic topics[LOOK_TOPICS_MAX];
     char group[LOOK_NAME_MAX], state[64], reason[160], trouble[160];
     int look_ms;
+    bool is_loading; /* the group's coordinator is not there yet */
     struct kafka_look look;
     struct err err; /* code ERR_OK: an answer */
     kafka_look_fn *done;
@@ -68,6 +69,10 @@ static void look_take_group(struct look_job *j, const rd_kafka_ConsumerGroupDesc
 {
     const rd_kafka_error_t *e = rd_kafka_ConsumerGroupDescription_error(g);
     if (e) {
+        rd_kafka_resp_err_t code = rd_kafka_error_code(e);
+        j->is_loading = code == RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS ||
+                        code == RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE ||
+                        code == RD_KAFKA_RESP_ERR_NOT_COORDINATOR;
         snprintf(j->reason, sizeof j->reason, "%s", rd_kafka_error_string(e));
         return;
     }
@@ -84,7 +89,7 @@ static void look_take_group(struct look_job *j, const rd_kafka_ConsumerGroupDesc
     }
 }
 
-static void look_at_group(struct look_job *j, rd_kafka_t *rk)
+static void look_ask_group(struct look_job *j, rd_kafka_t *rk)
 {
     const char *groups[] = {j->group};
     char text[160];
@@ -99,7 +104,7 @@ static void look_at_group(struct look_job *j, rd_kafka_t *rk)
         ev ? rd_kafka_event_DescribeConsumerGroups_result(ev) : NULL;
     const rd_kafka_ConsumerGroupDescription_t **all =
         r ? rd_kafka_DescribeConsumerGroups_result_groups(r, &count) : NULL;
-    if (all && count > 0)
+    if (count > 0)
         look_take_group(j, all[0]);
     else
         snprintf(j->reason, sizeof j->reason, "%s",
@@ -107,6 +112,19 @@ static void look_at_group(struct look_job *j, rd_kafka_t *rk)
     if (ev) rd_kafka_event_destroy(ev);
     rd_kafka_AdminOptions_destroy(o);
     rd_kafka_queue_destroy(q);
+}
+
+/* A coordinator that has just been chosen is still reading its groups: asked again until it has. */
+static void look_at_group(struct look_job *j, rd_kafka_t *rk)
+{
+    const struct timespec nap = {.tv_nsec = LOOK_NAP_MS * 1000000L};
+    int64_t by_ms = kafka_pool_now_ms() + j->look_ms;
+    j->is_loading = true;
+    while (j->is_loading && kafka_pool_now_ms() < by_ms) {
+        j->is_loading = false;
+        look_ask_group(j, rk);
+        if (j->is_loading) nanosleep(&nap, NULL);
+    }
 }
 
 /* --- the job --------------------------------------------------------------------------------- */
