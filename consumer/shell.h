@@ -3,7 +3,6 @@
 #include "common/base/err.h"
 #include "schemas/config.h"
 
-
 /* One worker process: the worker over real servers. Starts with Kafka or Redis away and waits for them, saying so; drains on
  * SIGTERM, SIGINT and POST /drain (admin port) and then ends; a second signal ends it at once (what runs is taken over). */
 struct shell_options {

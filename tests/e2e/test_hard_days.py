@@ -31,7 +31,7 @@ def api(stack):
 
 def owner_of(stack, job):
     """Which consumer has the lease."""
-    name = redis.Redis.from_url(stack.redis_url).hget(f"j:{job}:m", "ow")
+    name = redis.Redis.from_url(stack.redis_url).hget(f"j:{{{job}}}:m", "ow")
     return name.decode().rpartition(":")[0] if name else None
 
 
