@@ -104,7 +104,7 @@ static void look_ask_group(struct look_job *j, rd_kafka_t *rk)
         ev ? rd_kafka_event_DescribeConsumerGroups_result(ev) : NULL;
     const rd_kafka_ConsumerGroupDescription_t **all =
         r ? rd_kafka_DescribeConsumerGroups_result_groups(r, &count) : NULL;
-    if (count > 0)
+    if (all && count > 0)
         look_take_group(j, all[0]);
     else
         snprintf(j->reason, sizeof j->reason, "%s",
