@@ -1,12 +1,13 @@
 # Tests, benches and lint. Included by the Makefile; tests/README.md is the page.
 UNIT_BINS := $(foreach t,$(UNIT_TESTS),$(BUILD)/asan/tests/unit/$(t))
 VENV      := $(BUILD)/venv
+SUITE     := $(BUILD)/jsonschema-suite
 PHASES    ?=
 SEEDS     ?= 2000
 SEED      ?=
 
 .PHONY: test test-deps unit-bins bench bench-bins chaos sim
-test-deps: $(VENV)/.ready $(BUILD)/node/.ready ## install what the tests need (Debian packages, a venv, node modules)
+test-deps: $(VENV)/.ready $(BUILD)/node/.ready $(SUITE)/.ready ## install what the tests need (Debian packages, a venv, node modules)
 	@sh tests/stack/deps.sh test
 
 $(VENV)/.ready: tests/requirements.txt
@@ -20,6 +21,13 @@ $(BUILD)/node/.ready: tests/e2e/node/package.json
 	@mkdir -p $(BUILD)/node
 	cp tests/e2e/node/package*.json $(BUILD)/node/
 	cd $(BUILD)/node && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+# The official JSON Schema test suite travels in the source package of PyPI's jsonschema; nothing of it is kept in the repository.
+$(SUITE)/.ready: $(VENV)/.ready
+	$(VENV)/bin/pip download -q --no-deps --no-binary jsonschema -d $(BUILD)/suite jsonschema==4.25.1
+	@mkdir -p $(SUITE)
+	tar xzf $(BUILD)/suite/jsonschema-4.25.1.tar.gz -C $(SUITE) --strip-components=2 jsonschema-4.25.1/json/tests/draft2020-12
 	@touch $@
 
 unit-bins: $(UNIT_BINS)
