@@ -1,8 +1,8 @@
 /* Strangers' jq, caged.
  *
  * Hard: libjq cannot be interrupted, and one line of jq can ask for any amount of time and memory. Chosen: a process of its own with a
- * memory limit, a CPU limit renewed before each evaluation and no environment; the parent kills it when the wall clock says so. No module path, no
- * input callback, and stderr goes nowhere, so `import`, `input`, `$ENV`, `debug` and `stderr` give nothing. Compiled programs are kept, because a
+ * memory limit, a CPU limit renewed before each evaluation and no environment; the parent kills it when the wall clock says so. No module path, an
+ * input that is empty, and a stderr that goes nowhere, so `import`, `input`, `$ENV`, `debug` and `stderr` give nothing. Compiled programs are kept, because a
  * compile costs 12 ms in libjq 1.6. */
 #include <fcntl.h>
 #include <jq.h>
@@ -64,6 +64,14 @@ static void ignore_message(void *arg, jv message)
     jv_free(message);
 }
 
+/* libjq 1.6 calls the callback of `input` without asking whether there is one. */
+static jv no_input(jq_state *jq, void *arg)
+{
+    (void)jq;
+    (void)arg;
+    return jv_invalid();
+}
+
 static jq_state *compile(const char *source)
 {
     jq_state *jq = jq_init();
@@ -71,6 +79,7 @@ static jq_state *compile(const char *source)
     if (!jq) return NULL;
     jq_set_error_cb(jq, ignore_message, NULL);
     jq_set_debug_cb(jq, ignore_message, NULL);
+    jq_set_input_cb(jq, no_input, NULL);
     jq_set_attr(jq, jv_string("JQ_LIBRARY_PATH"), jv_array());
     if (jq_compile(jq, source)) return jq;
     jq_teardown(&jq);
