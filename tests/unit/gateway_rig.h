@@ -27,6 +27,8 @@ struct rig_call {
     size_t argc;
     redis_reply_fn *fn;
     void *arg;
+    bool is_executed; /* slow answers: what it saw is fixed, its answer is on its way */
+    size_t seen;      /* entries there were */
 };
 
 struct rig {
@@ -41,6 +43,7 @@ struct rig {
     } fields[RIG_FIELDS];
     size_t field_count;
     bool is_built, is_redis_down, is_sub_down;
+    bool is_slow;  /* an answer tells what stood there one step before it comes */
     int64_t count; /* q:{tenant} */
     struct list calls, subscribes;
     size_t ranges, metas, counts; /* commands seen */
@@ -153,6 +156,8 @@ static inline void rig_set(struct rig *r, const char *name, const char *value)
 
 static inline void rig_wipe_stream(struct rig *r)
 {
+    for (struct list_link *k = list_first(&r->calls); k; k = list_next(&r->calls, k))
+        LIST_ITEM(k, struct rig_call, link)->seen = 0;
     for (size_t i = 0; i < r->entry_count; i++) free(r->entries[i].data);
     r->entry_count = 0;
 }
@@ -214,8 +219,9 @@ static inline void rig_answer_range(struct rig *r, struct rig_call *c, bool is_n
     assert_non_null(ids);
     r->ranges++;
     if (!is_newest) assert_true(event_id_parse_redis(view_of(c->argv[2] + 1), &from));
-    size_t i = is_newest && r->entry_count ? r->entry_count - 1 : 0;
-    for (; i < r->entry_count && count < max; i++) {
+    size_t there = c->is_executed && c->seen < r->entry_count ? c->seen : r->entry_count;
+    size_t i = is_newest && there ? there - 1 : 0;
+    for (; i < there && count < max; i++) {
         const struct rig_entry *e = &r->entries[i];
         if (!rig_is_past(e->id, from)) continue;
         struct reply *p = parts[count];
@@ -309,6 +315,11 @@ static inline bool rig_step(struct rig *r)
     for (k = list_first(&r->calls); k; k = list_next(&r->calls, k)) {
         struct rig_call *c = LIST_ITEM(k, struct rig_call, link);
         if (rig_is_held(r, c)) continue;
+        if (r->is_slow && !c->is_executed) {
+            c->is_executed = true;
+            c->seen = r->entry_count;
+            return true;
+        }
         list_remove(&r->calls, k);
         rig_answer(r, c);
         rig_call_free(c);

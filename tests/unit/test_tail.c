@@ -623,6 +623,48 @@ static void a_doorbell_that_was_missed_is_made_good(void **state)
     drop(&x);
 }
 
+static void a_connection_that_came_back_is_read_after_at_once(void **state)
+{
+    (void)state;
+    struct world x;
+    struct client c;
+    make(&x);
+    put_running(x.rig);
+    client_open(&x, &c, WATCH_SSE, (struct event_id){5, 2});
+    settle(&x, &c);
+    x.rig->is_sub_down = true; /* the doorbells' connection alone */
+    rig_append(x.rig, 5, 4, "step.delta", ",\"step\":\"a\",\"attempt\":1,\"text\":\"x\"");
+    settle(&x, &c);
+    x.rig->is_sub_down = false;
+    x.rig->on_reset(x.rig->listen_arg);
+    settle(&x, &c);
+    expect_events(&c, "step.started " E5 N(3) "\nstep.delta " E5 N(4) "\n");
+    client_close(&c);
+    drop(&x);
+}
+
+static void what_rings_while_a_page_is_on_its_way_is_read(void **state)
+{
+    (void)state;
+    for (int steps = 0; steps < 8; steps++) {
+        struct world x;
+        struct client c;
+        make(&x);
+        x.rig->is_slow = true;
+        put_running(x.rig);
+        client_open(&x, &c, WATCH_SSE, (struct event_id){0});
+        for (int i = 0; i < steps; i++) (void)rig_step(x.rig);
+        rig_append(x.rig, 5, 4, "step.delta", ",\"step\":\"a\",\"attempt\":1,\"text\":\"x\"");
+        (void)timerq_run(x.rig->timers, x.rig->clock.mono_ms,
+                         10); /* the turn of the doorbell ends */
+        settle(&x, &c);
+        expect_events(&c, "job.queued " E0 N(1) "\njob.started " E5 N(2) "\nstep.started " E5 N(
+                              3) "\nstep.delta " E5 N(4) "\n");
+        client_close(&c);
+        drop(&x);
+    }
+}
+
 static void closing_at_any_moment_is_fine(void **state)
 {
     (void)state;
@@ -845,6 +887,7 @@ static void play(uint64_t seed)
     struct history h = {.epoch = 5, .seq = 1};
     rng_seed(&rng, seed);
     make_with(&x, 4096 << rng_below(&rng, 4));
+    x.rig->is_slow = seed % 2 == 0;
     rig_put(x.rig, 0, 1, "job.queued", "");
     for (int i = 0; i < CLIENTS; i++) client_open(&x, &c[i], WATCH_SSE, at[i]);
     for (int round = 0; round < 200; round++) {
@@ -917,6 +960,8 @@ int main(void)
         cmocka_unit_test(watchers_hold_while_redis_is_away),
         cmocka_unit_test(a_first_watcher_waits_for_the_subscription),
         cmocka_unit_test(a_doorbell_that_was_missed_is_made_good),
+        cmocka_unit_test(a_connection_that_came_back_is_read_after_at_once),
+        cmocka_unit_test(what_rings_while_a_page_is_on_its_way_is_read),
         cmocka_unit_test(closing_at_any_moment_is_fine),
         cmocka_unit_test(one_that_is_slow_holds_no_frames_and_gets_all),
         cmocka_unit_test(one_that_takes_nothing_is_cut),
