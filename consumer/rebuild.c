@@ -1,5 +1,7 @@
 /* What is hard: a wiped Redis must be given back everything the log knows, at a pace both sides bear, while the fleet runs on; and the
- * jobs that others run right now must not be taken from them because they could not yet say so.
+ * jobs that others run right now must not be taken from them because they could not yet say so; and Redis may be wiped again
+ * while all this goes on, which its boot id does not tell: so a rebuild leaves a token where the mark will stand, and the mark
+ * is refused where the token is gone.
  *
  *   LOG ------> JOBS ------> TOPICS ------> GRACE ------> MARK --> built
  *   state[p]    unended      unread intake  others'       built:{p} = boot
@@ -34,7 +36,7 @@ struct rebuild {
     size_t out, cursor;
     bool is_enough, has_failed, has_others;
     uint64_t ended, unended;
-    char boot[64];
+    char boot[64], token[FN_TOKEN_MAX];
 };
 
 static void rebuild_begin(struct rebuild *b);
@@ -107,6 +109,21 @@ static bool rebuild_answered(struct rebuild *b, const struct err *e)
     if (e) rebuild_fail(b, "redis", e);
     worker_kick(b->w);
     return true;
+}
+
+/* The view is whole, by our work or before it. */
+static void rebuild_over(struct rebuild *b)
+{
+    struct home *h = b->home;
+    bool is_current = view_eq_str(lease_boot(b->w->lease), b->boot);
+    rebuild_stop(h);
+    if (is_current) home_set_built(h, true);
+}
+
+static void rebuild_on_begun(void *arg, const struct err *e, struct view verdict)
+{
+    struct rebuild *b = arg;
+    if (rebuild_answered(b, e) && !e && view_eq_str(verdict, "built")) rebuild_over(b);
 }
 
 static void rebuild_on_finish(void *arg, const struct err *e, const struct fn_appended *a)
@@ -334,15 +351,16 @@ static void rebuild_turn_topics(struct rebuild *b)
 static void rebuild_on_mark(void *arg, const struct err *e, struct view verdict)
 {
     struct rebuild *b = arg;
-    (void)verdict;
     if (!rebuild_answered(b, e) || e) return;
-    struct home *h = b->home;
+    if (view_eq_str(verdict, "lost")) {
+        rebuild_fail(b, "mark", NULL);
+        b->noticed_ms = b->w->ports.clock->mono_ms; /* others' time to re-assert begins anew */
+        return;
+    }
     log_event(b->w->ports.log, LOG_INFO, VIEW_NONE, "rebuild_done", LOG_N("partition", b->partition), LOG_N("ended", b->ended),
               LOG_N("unended", b->unended), LOG_N("ms", b->w->ports.clock->mono_ms - b->noticed_ms));
     metric_add(b->w->meters.rebuilds, 1);
-    bool is_current = view_eq_str(lease_boot(b->w->lease), b->boot);
-    rebuild_stop(h);
-    if (is_current) home_set_built(h, true);
+    rebuild_over(b);
 }
 
 static void rebuild_turn_grace(struct rebuild *b)
@@ -355,7 +373,7 @@ static void rebuild_turn_grace(struct rebuild *b)
     }
     b->phase = REBUILD_MARK;
     b->out++;
-    fn_built_set(b->w->ports.fn, b->partition, view_of(b->boot), rebuild_on_mark, b);
+    fn_build_end(b->w->ports.fn, b->partition, view_of(b->boot), view_of(b->token), rebuild_on_mark, b);
 }
 
 /* --- the whole ---------------------------------------------------------------------------------------------------- */
@@ -368,8 +386,14 @@ static void rebuild_begin(struct rebuild *b)
     b->cursor = 0;
     b->ended = b->unended = 0;
     b->is_enough = b->has_failed = b->has_others = false;
-    if (!b->known) (void)timerq_set(b->w->ports.timers, &b->timer, worker_retry_ms(b->w, REBUILD_AGAIN_MS), rebuild_on_timer, b);
     worker_kick(b->w);
+    if (!b->known) {
+        (void)timerq_set(b->w->ports.timers, &b->timer, worker_retry_ms(b->w, REBUILD_AGAIN_MS), rebuild_on_timer, b);
+        return;
+    }
+    snprintf(b->token, sizeof b->token, "%s/%016llx", b->w->incarnation, (unsigned long long)rng_next(b->w->ports.rng));
+    b->out++; /* what is written from here on goes behind it on the same connection */
+    fn_build_begin(b->w->ports.fn, b->partition, view_of(b->boot), view_of(b->token), rebuild_on_begun, b);
 }
 
 void rebuild_start(struct home *h)

@@ -111,20 +111,30 @@ void fn_boot(struct fn *f, fn_done_cb *cb, void *arg)
              &(struct fn_ask){.decode = fn_decode_boot, .cb = {.done = cb}, .arg = arg});
 }
 
-static void fn_decode_set(const struct fn_call *c, const struct err *e, const struct reply *r)
+static void fn_build(struct fn *f, const char *function, uint32_t home, const struct view args[2],
+                     const struct fn_ask *ask)
 {
-    struct err own;
-    if (!e && !fn_expect(view_eq_str(reply_str(r), "OK"), "SET", &own)) e = &own;
-    c->cb.done(c->arg, e, e ? VIEW_NONE : VIEW_LIT("ok"));
+    struct fn_args a;
+    assert(args[1].len > 0 && args[1].len <= FN_TOKEN_MAX);
+    fn_args_function(&a, function, "1");
+    fn_arg_home(&a, home);
+    fn_arg(&a, args[0]);
+    fn_arg(&a, args[1]);
+    fn_start_args(f, &a, ask);
 }
 
-void fn_built_set(struct fn *f, uint32_t home, struct view boot, fn_done_cb *cb, void *arg)
+void fn_build_begin(struct fn *f, uint32_t home, struct view boot, struct view token,
+                    fn_done_cb *cb, void *arg)
 {
-    struct fn_args a = {.count = 0};
-    fn_arg(&a, VIEW_LIT("SET"));
-    fn_arg_home(&a, home);
-    fn_arg(&a, boot);
-    fn_start_args(f, &a, &(struct fn_ask){.decode = fn_decode_set, .cb = {.done = cb}, .arg = arg});
+    fn_build(f, "sluice_v1_build_begin", home, (const struct view[]){boot, token},
+             &(struct fn_ask){.decode = fn_decode_done, .cb = {.done = cb}, .arg = arg});
+}
+
+void fn_build_end(struct fn *f, uint32_t home, struct view boot, struct view token, fn_done_cb *cb,
+                  void *arg)
+{
+    fn_build(f, "sluice_v1_build_end", home, (const struct view[]){boot, token},
+             &(struct fn_ask){.decode = fn_decode_done, .cb = {.done = cb}, .arg = arg});
 }
 
 /* --- budgets ------------------------------------------------------------------------------------ */

@@ -325,6 +325,24 @@ local function unbeat(keys)
     return 'ok'
 end
 
+-- A rebuild begins by putting its token where the mark will stand. A wipe takes it away with what was rebuilt so far, another
+-- rebuild puts its own; in both cases the end is refused and all is to be done again.
+-- keys: built; args: boot token
+local function build_begin(keys, args)
+    if redis.call('GET', keys[1]) == args[1] then return 'built' end
+    redis.call('SET', keys[1], args[2])
+    return 'ok'
+end
+
+-- keys: built; args: boot token
+local function build_end(keys, args)
+    local mark = redis.call('GET', keys[1])
+    if mark == args[1] then return 'built' end
+    if mark ~= args[2] then return 'lost' end
+    redis.call('SET', keys[1], args[1])
+    return 'ok'
+end
+
 -- A budget is two buckets (requests, tokens) filled by the clock; hash: r, t what is in them (t may be a debt), ts when, b the
 -- largest call since the token bucket was full, cl closed until. A bucket holds 2 % of a minute. In any minute no more than the
 -- limit is taken: what a bucket can give at once (its size, or the largest call) is taken off the rate of its filling, and 1 % more.
@@ -399,6 +417,8 @@ redis.register_function('sluice_v1_restore', restore)
 redis.register_function('sluice_v1_finish', finish)
 redis.register_function('sluice_v1_release', release)
 redis.register_function('sluice_v1_rebuild', rebuild)
+redis.register_function('sluice_v1_build_begin', build_begin)
+redis.register_function('sluice_v1_build_end', build_end)
 redis.register_function('sluice_v1_beat', beat)
 redis.register_function('sluice_v1_unbeat', unbeat)
 redis.register_function('sluice_v1_rl_take', rl_take)

@@ -957,9 +957,32 @@ static void test_boot_and_built(void **state)
     fn_meta(w->fn, &w->head.id, view_of(boot), on_meta, w);
     done(w);
     assert_false(w->meta.found || w->meta.built);
-    fn_built_set(w->fn, 3, view_of(boot), on_done, w);
+    fn_build_begin(w->fn, 3, view_of(boot), VIEW_LIT("a"), on_done, w);
     done(w);
     assert_string_equal(w->verdict, "ok");
+    fn_meta(w->fn, &w->head.id, view_of(boot), on_meta, w);
+    done(w);
+    assert_false(w->meta.built); /* a token is no mark */
+    fn_build_begin(w->fn, 3, view_of(boot), VIEW_LIT("b"), on_done, w);
+    done(w);
+    fn_build_end(w->fn, 3, view_of(boot), VIEW_LIT("a"), on_done, w);
+    done(w);
+    assert_string_equal(w->verdict, "lost"); /* another rebuild began meanwhile */
+    ask(w, "FLUSHALL");
+    fn_build_end(w->fn, 3, view_of(boot), VIEW_LIT("b"), on_done, w);
+    done(w);
+    assert_string_equal(w->verdict, "lost"); /* a wipe in its middle */
+    fn_build_begin(w->fn, 3, view_of(boot), VIEW_LIT("c"), on_done, w);
+    done(w);
+    fn_build_end(w->fn, 3, view_of(boot), VIEW_LIT("c"), on_done, w);
+    done(w);
+    assert_string_equal(w->verdict, "ok");
+    fn_build_end(w->fn, 3, view_of(boot), VIEW_LIT("b"), on_done, w);
+    done(w);
+    assert_string_equal(w->verdict, "built");
+    fn_build_begin(w->fn, 3, view_of(boot), VIEW_LIT("d"), on_done, w);
+    done(w);
+    assert_string_equal(w->verdict, "built"); /* and stays so */
     fn_meta(w->fn, &w->head.id, view_of(boot), on_meta, w);
     done(w);
     assert_true(!w->meta.found && w->meta.built);
