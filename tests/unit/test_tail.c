@@ -665,6 +665,27 @@ static void what_rings_while_a_page_is_on_its_way_is_read(void **state)
     }
 }
 
+static void what_rings_while_a_live_read_is_on_its_way_is_read(void **state)
+{
+    (void)state;
+    struct world x;
+    struct client c;
+    make(&x);
+    put_running(x.rig);
+    client_open(&x, &c, WATCH_SSE, (struct event_id){5, 2});
+    settle(&x, &c);
+    x.rig->is_slow = true;
+    rig_append(x.rig, 5, 4, "step.delta", ",\"step\":\"a\",\"attempt\":1,\"text\":\"x\"");
+    (void)timerq_run(x.rig->timers, x.rig->clock.mono_ms, 10); /* asks */
+    assert_true(rig_step(x.rig));                              /* is executed */
+    rig_append(x.rig, 5, 5, "step.delta", ",\"step\":\"a\",\"attempt\":1,\"text\":\"y\"");
+    (void)timerq_run(x.rig->timers, x.rig->clock.mono_ms, 10);
+    settle(&x, &c);
+    expect_events(&c, "step.started " E5 N(3) "\nstep.delta " E5 N(4) "\nstep.delta " E5 N(5) "\n");
+    client_close(&c);
+    drop(&x);
+}
+
 static void closing_at_any_moment_is_fine(void **state)
 {
     (void)state;
@@ -962,6 +983,7 @@ int main(void)
         cmocka_unit_test(a_doorbell_that_was_missed_is_made_good),
         cmocka_unit_test(a_connection_that_came_back_is_read_after_at_once),
         cmocka_unit_test(what_rings_while_a_page_is_on_its_way_is_read),
+        cmocka_unit_test(what_rings_while_a_live_read_is_on_its_way_is_read),
         cmocka_unit_test(closing_at_any_moment_is_fine),
         cmocka_unit_test(one_that_is_slow_holds_no_frames_and_gets_all),
         cmocka_unit_test(one_that_takes_nothing_is_cut),
