@@ -243,7 +243,7 @@ static void mirror_on_append(void *arg, const struct err *e, const struct fn_app
     if (!mirror_answered(m, e)) return;
     if (a->kind == FN_APPEND_OK) mirror_drop_sent(m, flight);
     if (a->kind == FN_APPEND_OK && a->entries >= MIRROR_ENTRIES && m->bytes >= MIRROR_STREAM_BYTES) m->is_compaction_due = true;
-    (void)mirror_heard(m, a);
+    if (mirror_heard(m, a) && mirror_is_clean(m)) mirror_tell(m, MIRROR_CLEAN);
 }
 
 static void mirror_on_restore(void *arg, const struct err *e, const struct fn_appended *a)

@@ -373,6 +373,11 @@ static void retry_later(struct task *t, struct run *r, int64_t delay_ms, const c
     r->state = RUN_RETRYING;
     r->wake_ms = now_ms + delay_ms;
     task_emit_event(t, EVENT_STEP_RETRYING, r, view_make(members, (size_t)n));
+    if (t->draining) { /* the other try is the next worker's */
+        task_run_hold(t, r);
+        tell_paused(t);
+        return;
+    }
     task_emit(t, &wake);
 }
 

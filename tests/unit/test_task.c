@@ -305,6 +305,30 @@ static void test_drain_between_calls(void **state)
     finish(&p);
 }
 
+/* The last call in hand fails: its next try is not waited for. */
+static void test_drain_ends_with_a_failure(void **state)
+{
+    struct play p = {0};
+    struct err err = {0};
+
+    (void)state;
+    begin(&p, each, "{\"texts\":[\"x\"]}", 1);
+    start(&p);
+    task_call_started(p.task, p.calls[0], 0);
+    drive(&p);
+    task_drain(p.task, 0);
+    drive(&p);
+    expect(&p, "step.started:s/-1 call:s/0#1 step.started:s/0");
+    (void)err_set(&err, ERR_CLOSED, "cut");
+    task_call_failed(p.task, p.calls[0], TASK_FAULT_OUTAGE, &err, VIEW_NONE, -1, 0, &p.rng);
+    drive(&p);
+    expect(&p, "step.retrying:s/0 paused");
+    task_undrain(p.task, 0);
+    drive(&p);
+    expect(&p, "call:s/0#1");
+    finish(&p);
+}
+
 static void test_cancel_cuts_calls(void **state)
 {
     struct play p = {0};
@@ -352,6 +376,7 @@ int main(void)
         cmocka_unit_test(test_foreach),
         cmocka_unit_test(test_foreach_resumes_where_it_was),
         cmocka_unit_test(test_drain_between_calls),
+        cmocka_unit_test(test_drain_ends_with_a_failure),
         cmocka_unit_test(test_cancel_cuts_calls),
         cmocka_unit_test(test_jq_and_schema)};
 
