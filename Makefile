@@ -20,7 +20,7 @@ BASEFLAGS := -std=c17 -g $(WARN) -fno-omit-frame-pointer -fno-common
 
 FLAGS_plain := $(GCCWARN) -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
 FLAGS_asan  := $(GCCWARN) -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Wno-null-dereference
-FLAGS_fuzz  := -O1 -fsanitize=address,undefined,fuzzer-no-link -Wno-null-dereference -Wno-string-conversion
+FLAGS_fuzz  := -O1 -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all -Wno-null-dereference -Wno-string-conversion
 LINK_plain  := -pie -Wl,-z,relro,-z,now
 LINK_asan   := -fsanitize=address,undefined
 LINK_fuzz   := -fsanitize=address,undefined,fuzzer
