@@ -39,10 +39,10 @@ static bool has_burning_call(const struct verdict *v, const struct judged *d)
     return false;
 }
 
-static void judge_reason(const struct verdict *v, const struct judged *d, const struct crowd_job *c)
+static void judge_reason(const struct verdict *v, const struct judged *d)
 {
     struct plant *p = v->j->plant;
-    bool is_wished = false, has_deadline = c && strstr(c->body, "\"deadline\"");
+    bool is_wished = false;
 
     for (size_t i = 0; i < crowd_count(v->crowd); i++) {
         const struct crowd_job *other = crowd_job(v->crowd, i);
@@ -50,7 +50,7 @@ static void judge_reason(const struct verdict *v, const struct judged *d, const 
         is_wished = is_wished || (strcmp(other->id, d->id) == 0 && other->has_asked_cancel);
     }
     if (d->end == JOB_CANCELED && !is_wished) plant_blame(p, "A: job %s was canceled, and nobody who may had asked for it", d->id);
-    if (d->end == JOB_EXPIRED && !has_deadline) plant_blame(p, "A: job %s expired without a deadline", d->id);
+    if (d->end == JOB_EXPIRED && !(d->deadline_ms > 0)) plant_blame(p, "A: job %s expired without a deadline", d->id);
     if (d->end != JOB_FAILED) return;
     if (strcmp(d->error, "attempts_exhausted") == 0) {
         if (judged_lost_starts(d) < 3) plant_blame(p, "A: job %s: its attempts are used up after %zu", d->id, judged_lost_starts(d));
@@ -359,7 +359,7 @@ void judge_all(struct judge *j, struct crowd *crowd, const struct judge_expect *
         const struct judged *d = j->jobs[i];
 
         if (!d->has_end) continue;
-        judge_reason(&v, d, crowd_find(crowd, view_of(d->id)));
+        judge_reason(&v, d);
         judge_redis(&v, d);
         judge_outputs(&v, d);
         if (expect->is_calm && d->start_count > 1)

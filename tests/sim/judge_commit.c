@@ -84,8 +84,10 @@ static void on_intake(struct judge *j, enum topic t, int32_t p, const struct mar
     for (int64_t at = 0; at < j->next[t][p]; at++) {
         struct judged *d = j->by_offset[t][p][at];
         struct judged_record *r = record_of(d, t, at);
-        bool was_complete = r->is_complete;
+        bool was_complete;
 
+        if (!r) continue;
+        was_complete = r->is_complete;
         r->is_complete = is_complete(m, at);
         if (r->is_complete && !was_complete && !d->has_end && !holds_on(d))
             plant_blame(j->plant, "E: job %s has not ended, and the commit of %s[%d] lets go of its last record %lld", d->id,

@@ -47,6 +47,7 @@ static void read_intake(struct judge *j, enum topic t, const struct record_in *r
 
     d->home = rec->partition;
     (void)view_copy(record_header(rec, "fp"), r.fp, sizeof r.fp);
+    if (!d->deadline_ms) d->deadline_ms = number(rec, "deadline-ms", 0);
     if (!d->tenant[0]) (void)view_copy(record_header(rec, "tenant"), d->tenant, sizeof d->tenant);
     d->records = grown(d->records, d->record_count, sizeof *d->records);
     d->records[d->record_count++] = r;

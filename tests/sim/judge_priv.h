@@ -32,6 +32,7 @@ struct judged {
     struct judged_checkpoint *checkpoints;
     size_t checkpoint_count;
     size_t handoffs, void_count, dead_letters;
+    int64_t deadline_ms;        /* of its record; 0 = none */
     int64_t first_state, epoch; /* -1; highest started */
     bool has_end;
     enum job_status end;

@@ -121,10 +121,8 @@ static void call_drop(void *arg)
     struct http_call *h = arg;
 
     if (h->at) end_entry(h, CALL_CLIENT_GONE);
-    if (!h->canceled) {
-        h->canceled = true;
-        call_unref(h);
-    }
+    if (!h->canceled) h->refs--; /* the caller's */
+    h->canceled = true;
     call_unref(h);
 }
 
