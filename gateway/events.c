@@ -23,9 +23,8 @@ static void events_cut(void *arg)
 static void events_no_room(struct exchange *x)
 {
     struct view accept = httpd_header(x->r, "Accept");
-    struct answer a = {.status = 200,
-                       .content_type = "text/event-stream",
-                       .body = VIEW_LIT(EVENTS_COME_BACK)};
+    struct answer a = {
+        .status = 200, .content_type = "text/event-stream", .body = VIEW_LIT(EVENTS_COME_BACK)};
     if (accept.ptr && view_starts(accept, "text/event-stream") && x->route->id == ROUTE_JOB_EVENTS)
         exchange_answer(x, &a);
     else if (x->accepted)
@@ -76,6 +75,7 @@ static void events_found(void *arg, const struct err *e, const struct fn_meta *m
     if (x->cursor.seq > 0 && job_status_is_terminal(m->status) &&
         x->cursor.seq == (uint64_t)m->seq) {
         const struct answer a = {.status = 204}; /* it has everything: EventSource stops asking */
+        metric_add(x->s->resumed_past_end, 1);
         exchange_answer(x, &a);
         return;
     }

@@ -49,6 +49,7 @@ struct service {
     bool is_stopping;
     struct buf scratch; /* for bodies of answers: reset by who uses it */
     struct list exchanges;
+    struct metric_series *resumed_past_end;    /* a cursor that was the terminal event: 204 */
     struct metric *requests, *seconds;         /* families */
     struct route_stats stats[ROUTE_COUNT + 1]; /* the last: no route */
     const struct kafka_options *kafka;         /* for reading a record back */

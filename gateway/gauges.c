@@ -59,7 +59,8 @@ static const struct metric_spec gauges_build = {.name = "sluice_build_info",
 
 bool gateway_gauges(struct gateway *g)
 {
-    const char *const version[] = {GATEWAY_VERSION}, *const taken[] = {"resumed"};
+    const char *const version[] = {GATEWAY_VERSION}, *const taken[] = {"resumed"},
+                      *const past[] = {"past_end"};
     const char *const failed[] = {"not_acknowledged"}, *const refused[] = {"refused"};
     g->metrics = metrics_new();
     if (!g->metrics) return false;
@@ -73,7 +74,9 @@ bool gateway_gauges(struct gateway *g)
             metric_series(metrics_family(g->metrics, &gauges_plain[i].spec), NULL);
         memcpy((char *)g + gauges_plain[i].at, &series, sizeof(series));
     }
-    g->gauges.resumes = metric_series(metrics_family(g->metrics, &gauges_resumes), taken);
+    struct metric *resumes = metrics_family(g->metrics, &gauges_resumes);
+    g->gauges.resumes = metric_series(resumes, taken);
+    g->s.resumed_past_end = metric_series(resumes, past);
     metric_set(metric_series(metrics_family(g->metrics, &gauges_build), version), 1);
     return true;
 }
