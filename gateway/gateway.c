@@ -11,6 +11,7 @@
  * connections (they answer everybody that is still waiting), and only then the parts that those
  * answers go to. */
 #include "gateway/gateway_priv.h"
+#include "producer/program.h"
 
 #include <assert.h>
 #include <signal.h>
@@ -218,7 +219,7 @@ static enum err_code gateway_listen(struct gateway *g, struct err *err)
     log_event(g->log, LOG_INFO, VIEW_NONE, "listening", LOG_N("port", httpd_port(g->httpd)),
               LOG_N("admin_port", life_port(g->life)),
               LOG_N("workflows", workflows_count(g->s.workflows)),
-              LOG_N("tenants", c->tenant_count), LOG_S("version", GATEWAY_VERSION));
+              LOG_N("tenants", c->tenant_count), LOG_S("version", SLUICE_VERSION));
     return ERR_OK;
 }
 

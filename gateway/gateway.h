@@ -3,8 +3,6 @@
 #include "common/base/err.h"
 #include "schemas/config.h"
 
-#define GATEWAY_VERSION "0.1.0"
-
 /* One gateway process: wiring of the rooms' parts to real servers. Starts with Kafka or Redis away
  * and waits for them, saying so; ends on SIGTERM or SIGINT; SIGHUP reads tenants, models, workflows
  * and the token key again. */

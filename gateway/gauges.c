@@ -1,6 +1,7 @@
 /* The gateway's own numbers. Counters that other parts keep (tails, producer) are copied when
  * somebody asks. */
 #include "gateway/gateway_priv.h"
+#include "producer/program.h"
 
 static const double gauges_seconds[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
                                         0.25,  0.5,    1,     2.5,  5,     10,   60};
@@ -59,7 +60,7 @@ static const struct metric_spec gauges_build = {.name = "sluice_build_info",
 
 bool gateway_gauges(struct gateway *g)
 {
-    const char *const version[] = {GATEWAY_VERSION}, *const taken[] = {"resumed"},
+    const char *const version[] = {SLUICE_VERSION}, *const taken[] = {"resumed"},
                       *const past[] = {"past_end"};
     const char *const failed[] = {"not_acknowledged"}, *const refused[] = {"refused"};
     g->metrics = metrics_new();
