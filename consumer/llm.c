@@ -26,7 +26,7 @@ static const struct llm_dialect *dialect_of(enum provider_kind kind)
     switch (kind) {
     case PROVIDER_OPENAI:
     case PROVIDER_VLLM:
-        return &llm_openai;
+        return llm_openai_dialect();
     case PROVIDER_AZURE:
     case PROVIDER_ANTHROPIC:
     case PROVIDER_GEMINI:

@@ -14,7 +14,7 @@ struct llm_dialect {
     void (*refusal)(int status, struct view body, struct llm_out *out);
 };
 
-extern const struct llm_dialect llm_openai;
+const struct llm_dialect *llm_openai_dialect(void);
 
 enum { LLM_FRAME_MAX = 1 << 20, LLM_WHOLE_MAX = 4 << 20, LLM_REFUSAL_MAX = 16 << 10 };
 

@@ -160,5 +160,10 @@ static void openai_refusal(int status, struct view body, struct llm_out *out)
                    code[0] ? " " : "", code);
 }
 
-const struct llm_dialect llm_openai = {
-    .body = openai_body, .frame = openai_frame, .whole = openai_whole, .refusal = openai_refusal};
+const struct llm_dialect *llm_openai_dialect(void)
+{
+    static const struct llm_dialect dialect = {
+        .body = openai_body, .frame = openai_frame, .whole = openai_whole, .refusal = openai_refusal};
+
+    return &dialect;
+}
