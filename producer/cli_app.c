@@ -192,7 +192,7 @@ bool cli_app_ask(struct cli_app *app, const struct cli_ask *ask, struct buf *bod
                                        .body = ask->body,
                                        .idempotency =
                                            ask->idempotency ? buf_view(&field) : VIEW_NONE,
-                                       .tries = CLI_TRIES,
+                                       .tries = ask->tries ? ask->tries : CLI_TRIES,
                                        .on_again = app_on_again,
                                        .on_answer = app_on_answer,
                                        .arg = &x};

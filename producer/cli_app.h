@@ -26,6 +26,7 @@ struct cli_ask {
     const char *method;
     struct view path, body;
     const char *idempotency; /* the bare key; NULL = none */
+    unsigned tries;          /* 0 = CLI_TRIES */
 };
 bool cli_app_ask(struct cli_app *app, const struct cli_ask *ask, struct buf *body,
                  enum cli_exit *ret_exit);

@@ -160,24 +160,24 @@ static bool call_start(struct cli_call *c, struct err *err)
     buf_reset(&c->answer);
     c->status = 0;
     c->retry_after_s = 0;
-    if (cli_head_init(&head, s, buf_view(&c->path))) {
-        cli_head_add(&head, "Accept", VIEW_LIT("application/json"));
-        if (c->o.body.ptr) cli_head_add(&head, "Content-Type", VIEW_LIT("application/json"));
-        if (c->o.idempotency.ptr) cli_head_add(&head, "Idempotency-Key", buf_view(&c->idempotency));
-        const struct http_request_out req = {.method = c->o.method,
-                                             .url = buf_view(&head.url),
-                                             .headers = head.headers,
-                                             .header_count = head.count,
-                                             .body = c->o.body.ptr ? buf_view(&c->body) : VIEW_NONE,
-                                             .connect_timeout_ms = CONNECT_MS,
-                                             .first_byte_timeout_ms = FIRST_BYTE_MS,
-                                             .idle_timeout_ms = IDLE_MS,
-                                             .total_timeout_ms = TOTAL_MS,
-                                             .body_max = ANSWER_MAX};
+    bool ok = cli_head_init(&head, s, buf_view(&c->path));
+    cli_head_add(&head, "Accept", VIEW_LIT("application/json"));
+    if (c->o.body.ptr) cli_head_add(&head, "Content-Type", VIEW_LIT("application/json"));
+    if (c->o.idempotency.ptr) cli_head_add(&head, "Idempotency-Key", buf_view(&c->idempotency));
+    const struct http_request_out req = {.method = c->o.method,
+                                         .url = buf_view(&head.url),
+                                         .headers = head.headers,
+                                         .header_count = head.count,
+                                         .body = c->o.body.ptr ? buf_view(&c->body) : VIEW_NONE,
+                                         .connect_timeout_ms = CONNECT_MS,
+                                         .first_byte_timeout_ms = FIRST_BYTE_MS,
+                                         .idle_timeout_ms = IDLE_MS,
+                                         .total_timeout_ms = TOTAL_MS,
+                                         .body_max = ANSWER_MAX};
+    if (ok)
         c->call = s->http.start(s->http.self, &req, &sink, c, err);
-    } else {
+    else
         (void)err_set(err, ERR_NOMEM, "no memory for a request");
-    }
     cli_head_fini(&head);
     return c->call != NULL;
 }

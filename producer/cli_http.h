@@ -13,7 +13,7 @@ struct cli_server { /* everything borrowed */
     const char *key;  /* NULL = none */
 };
 
-enum { CLI_TRIES = 6, CLI_RETRY_AFTER_MAX_S = 60 };
+enum { CLI_TRIES = 6, CLI_TRIES_TO_READ = 3, CLI_RETRY_AFTER_MAX_S = 60 };
 
 /* Pause before the next try after so many failures (>= 1): first_ms doubled each time up to max_ms,
  * a quarter up or down, and never shorter than what the server asked for (0 = nothing). */

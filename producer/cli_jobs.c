@@ -148,7 +148,9 @@ static bool jobs_ask(struct cli_app *app, const char *method, const char *rest, 
 
     buf_init(&path, PATH_BYTES);
     cli_path_job(&path, app->args->operand, rest);
-    const struct cli_ask ask = {.method = method, .path = buf_view(&path)};
+    bool reads = strcmp(method, "GET") == 0;
+    const struct cli_ask ask = {
+        .method = method, .path = buf_view(&path), .tries = reads ? CLI_TRIES_TO_READ : CLI_TRIES};
     bool ok = cli_app_ask(app, &ask, answer, ret);
     buf_fini(&path);
     return ok;
@@ -218,7 +220,8 @@ static bool jobs_ask_page(struct cli_app *app, const struct cli_args *a, struct 
     buf_reset(answer);
     buf_init(&path, PATH_BYTES);
     cli_path_list(&path, a);
-    const struct cli_ask ask = {.method = "GET", .path = buf_view(&path)};
+    const struct cli_ask ask = {
+        .method = "GET", .path = buf_view(&path), .tries = CLI_TRIES_TO_READ};
     bool ok = cli_app_ask(app, &ask, answer, ret);
     buf_fini(&path);
     if (!ok || a->option[CLI_OPT_JSON]) return ok;

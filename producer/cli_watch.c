@@ -216,26 +216,26 @@ static bool watch_start(struct cli_watch *w, struct err *err)
     struct buf path;
 
     buf_init(&path, PATH_MAX_BYTES);
-    cli_path_job(&path, w->id, "/events");
     buf_reset(&w->refusal);
     w->status = 0;
     w->retry_after_ms = 0;
-    if (cli_head_init(&head, s, buf_view(&path))) {
-        cli_head_add(&head, "Accept", VIEW_LIT("text/event-stream"));
-        if (w->cursor[0]) cli_head_add(&head, "Last-Event-ID", view_of(w->cursor));
-        const struct http_request_out req = {.method = "GET",
-                                             .url = buf_view(&head.url),
-                                             .headers = head.headers,
-                                             .header_count = head.count,
-                                             .connect_timeout_ms = CONNECT_MS,
-                                             .first_byte_timeout_ms = SILENCE_MS,
-                                             .idle_timeout_ms = SILENCE_MS,
-                                             .body_max = SIZE_MAX};
-        w->state = WATCH_ASKING;
+    bool ok = cli_path_job(&path, w->id, "/events");
+    ok = cli_head_init(&head, s, buf_view(&path)) && ok;
+    cli_head_add(&head, "Accept", VIEW_LIT("text/event-stream"));
+    if (w->cursor[0]) cli_head_add(&head, "Last-Event-ID", view_of(w->cursor));
+    const struct http_request_out req = {.method = "GET",
+                                         .url = buf_view(&head.url),
+                                         .headers = head.headers,
+                                         .header_count = head.count,
+                                         .connect_timeout_ms = CONNECT_MS,
+                                         .first_byte_timeout_ms = SILENCE_MS,
+                                         .idle_timeout_ms = SILENCE_MS,
+                                         .body_max = SIZE_MAX};
+    w->state = WATCH_ASKING;
+    if (ok)
         w->call = s->http.start(s->http.self, &req, &sink, w, err);
-    } else {
+    else
         (void)err_set(err, ERR_NOMEM, "no memory for a request");
-    }
     cli_head_fini(&head);
     buf_fini(&path);
     return w->call != NULL;
