@@ -146,7 +146,7 @@ static void budget_on_take(void *arg, const struct err *e, const struct fn_taken
         budget_close_for(m, t->wait_ms > BUDGET_WAIT_MAX_MS ? BUDGET_WAIT_MAX_MS : t->wait_ms, true);
         return;
     }
-    if (is_gone) {
+    if (is_gone || !b->o.may_start(b->o.arg)) { /* the answer may have waited for a process that stood still */
         fn_settle(b->o.fn, view_of(m->config->name), -m->asked_tokens, true, 0, budget_ignore, NULL);
     } else {
         budget_grant(m);

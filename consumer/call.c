@@ -347,6 +347,7 @@ static bool call_send(struct call *c, const struct llm_wire *w, struct err *err)
                                    .headers = headers,
                                    .header_count = count,
                                    .body = buf_view(&w->body),
+                                   .send_by_ms = c->env->send_by_ms(c->env->send_by_arg),
                                    .connect_timeout_ms = CALL_CONNECT_MS,
                                    .first_byte_timeout_ms = total < CALL_FIRST_BYTE_MS || !c->stream ? total : CALL_FIRST_BYTE_MS,
                                    .idle_timeout_ms = total < CALL_IDLE_MS || !c->stream ? total : CALL_IDLE_MS,

@@ -35,6 +35,8 @@ struct call_env { /* shared by all calls of a worker */
     struct timerq *timers;
     struct view (*provider_key)(void *arg, const struct config_provider *p);
     void *provider_key_arg;
+    int64_t (*send_by_ms)(void *arg); /* a request that is not out by then stays (monotonic) */
+    void *send_by_arg;
     struct call_meters meters;
     struct list texts;     /* calls with gathered text, oldest first */
     struct list lingering; /* told done, oldest first */

@@ -53,6 +53,11 @@ bool lease_is_held(const struct lease *l)
     return l->good_ms >= 0 && !l->is_over && l->o.clock->mono_ms < l->good_ms + lease_reach(l);
 }
 
+int64_t lease_until_ms(const struct lease *l)
+{
+    return lease_is_held(l) ? l->good_ms + lease_reach(l) : 0;
+}
+
 bool lease_held_since(const struct lease *l, int64_t mono_ms)
 {
     return lease_is_held(l) && l->unbroken_ms <= mono_ms;

@@ -169,6 +169,14 @@ static bool worker_may_call(void *arg)
     return lease_is_held(w->lease);
 }
 
+/* A worker that slept between the grant and the request does not hold the job any more: another may have done the step. */
+static int64_t worker_send_by(void *arg)
+{
+    const struct worker *w = arg;
+    int64_t until = lease_until_ms(w->lease);
+    return until > 0 ? until : 1;
+}
+
 static void worker_on_commit_timer(void *arg)
 {
     struct worker *w = arg;
@@ -201,6 +209,8 @@ static void worker_wire(struct worker *w)
     w->calls.timers = p->timers;
     w->calls.provider_key = p->provider_key;
     w->calls.provider_key_arg = p->provider_key_arg;
+    w->calls.send_by_ms = worker_send_by;
+    w->calls.send_by_arg = w;
     call_env_init(&w->calls);
     w->mirrors.fn = p->fn;
     w->mirrors.clock = p->clock;

@@ -89,6 +89,7 @@ struct http_request_out {
     const struct http_header *headers;
     size_t header_count;
     struct view body;
+    int64_t send_by_ms; /* monotonic, 0 = none: not on its way by then, it is never sent: ERR_CLOSED */
     int64_t connect_timeout_ms;
     int64_t first_byte_timeout_ms; /* until the first body byte */
     int64_t idle_timeout_ms;       /* between body bytes */

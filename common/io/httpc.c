@@ -236,6 +236,7 @@ static struct http_call *call_new(struct httpc *c, const struct http_request_out
     call->client = c;
     call->sink = *sink;
     call->started_ms = loop_clock(c->loop)->mono_ms;
+    call->send_by_ms = req->send_by_ms;
     call->first_byte_timeout_ms = req->first_byte_timeout_ms;
     call->idle_timeout_ms = req->idle_timeout_ms;
     call->total_timeout_ms = req->total_timeout_ms;

@@ -3,7 +3,10 @@
  * What is hard: thousands of slow streams at once. Each holds one receive buffer (4 KB), no upload
  * buffer to speak of, no copy of its headers once they were handed over, and no copy of its request
  * body once the reply has begun and the library has sent all of it: prompts are the largest part of
- * a call by far. */
+ * a call by far.
+ *
+ * And a process may stand still between start and the moment the connection takes the request: who said
+ * until when it may go out is asked about nothing in between, so the clock is read at that moment. */
 #include "common/io/httpc_priv.h"
 #include <curl/curl.h>
 #include <strings.h>
@@ -78,6 +81,16 @@ static void easy_set_method(struct http_call *call, const char *method)
         curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
 }
 
+/* The connection stands, the request goes out when this returns OK. */
+static int easy_on_ready(void *arg, char *to, char *from, int to_port, int from_port)
+{
+    struct http_call *call = arg;
+    (void)to, (void)from, (void)to_port, (void)from_port;
+    if (loop_now_ms() < call->send_by_ms) return CURL_PREREQFUNC_OK;
+    err_set(&call->err, ERR_CLOSED, "http: too late to send");
+    return CURL_PREREQFUNC_ABORT;
+}
+
 static void easy_set_ways(struct http_call *call, const struct http_request_out *req)
 {
     CURL *easy = call->easy;
@@ -94,6 +107,10 @@ static void easy_set_ways(struct http_call *call, const struct http_request_out 
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)HTTPC_RECEIVE_BYTES);
     curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)HTTPC_UPLOAD_BYTES);
+    if (req->send_by_ms > 0) {
+        curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, easy_on_ready);
+        curl_easy_setopt(easy, CURLOPT_PREREQDATA, call);
+    }
     if (req->connect_timeout_ms > 0)
         curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)req->connect_timeout_ms);
     if (call->client->ca_file[0]) curl_easy_setopt(easy, CURLOPT_CAINFO, call->client->ca_file);

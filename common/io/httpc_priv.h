@@ -32,6 +32,7 @@ struct http_call {
     void *arg;
     struct timer timer;
     int64_t started_ms, last_byte_ms; /* last_byte_ms 0 = none yet */
+    int64_t send_by_ms;
     int64_t first_byte_timeout_ms, idle_timeout_ms, total_timeout_ms;
     size_t body_max, body_got;
     void *header_lines; /* the library's list */

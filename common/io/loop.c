@@ -24,6 +24,11 @@
 #include <signal.h>
 #include <sys/random.h>
 
+int64_t loop_now_ms(void)
+{
+    return (int64_t)(uv_hrtime() / 1000000);
+}
+
 static void loop_read_clock(struct loop *l)
 {
     struct timespec ts;

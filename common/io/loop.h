@@ -16,6 +16,7 @@ void loop_free(struct loop *l);
 void loop_run(struct loop *l);
 void loop_stop(struct loop *l);
 const struct clock *loop_clock(const struct loop *l); /* borrowed; refreshed every turn */
+int64_t loop_now_ms(void); /* the same monotonic clock this very moment: for what a pause in mid-turn must not fool */
 struct timerq *
 loop_timers(struct loop *l); /* borrowed; set timers freely, the loop watches the next one */
 struct rng *loop_rng(struct loop *l); /* seeded from the kernel */

@@ -457,6 +457,31 @@ static void expect_timeout(struct rec *c, int64_t started, int64_t at_least, con
     rec_fini(c);
 }
 
+/* A process that stood still between start and the connection: what is too late stays, on a fresh connection and on a kept one. */
+static void test_too_late_to_send(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, 10);
+    for (int i = 0; i < 4; i++) {
+        struct rec c;
+        char url[256];
+        bool is_late = i % 2 == 0;
+        rec_init(&c, &w);
+        w.seen[0] = '\0';
+        snprintf(url, sizeof url, "%s/x", w.base);
+        struct http_request_out req = request_to(view_of(url));
+        req.send_by_ms = loop_now_ms() + (is_late ? 0 : 60000);
+        rec_send(&c, &req);
+        rig_wait(&w.rig, rec_has_ended, &c);
+        assert_int_equal(c.is_ok, !is_late);
+        if (is_late) assert_int_equal(c.err.code, ERR_CLOSED);
+        assert_int_equal(w.seen[0] != '\0', !is_late);
+        rec_fini(&c);
+    }
+    world_close(&w);
+}
+
 static void test_first_byte_timeout(void **state)
 {
     (void)state;
@@ -974,6 +999,7 @@ int main(void)
         cmocka_unit_test(test_methods_and_status),
         cmocka_unit_test(test_refused_at_once),
         cmocka_unit_test(test_streaming),
+        cmocka_unit_test(test_too_late_to_send),
         cmocka_unit_test(test_first_byte_timeout),
         cmocka_unit_test(test_idle_timeout),
         cmocka_unit_test(test_total_timeout),
