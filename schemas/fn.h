@@ -11,7 +11,8 @@
  *
  * Keys ({..} are literal braces: a job's keys share a hash tag): j:{<id>}:m hash, j:{<id>}:e stream, channel
  * j:{<id>}; w:<incarnation> heartbeat and channel of the same name; ix:{<tenant>} ZSET of ids by created-ms;
- * q:{<tenant>} count of unended jobs; built:{<p>} = Redis boot id whose view of p is complete, or a rebuild's token; rl:{<name>} budgets.
+ * q:{<tenant>} count of unended jobs; built:{<p>} = Redis boot id whose view of p is complete, or a rebuild's token;
+ * rl:{<name>} budgets.
  * Made by fn_key. Meta fields: st status, ep epoch, ow owner incarnation ("" after a clean release), sq seq, cx
  * cancel flag (1), tn tenant, cl class, fp, wf name@version, cr created-ms, sa started-ms, en ended-ms, at attempt,
  * md metadata raw, og origin, dl deadline-ms, vw finished job view (JSON), rs reserved only (1), tk put there by a
@@ -181,9 +182,9 @@ void fn_unbeat(struct fn *f, struct view incarnation, fn_done_cb *cb, void *arg)
 void fn_alive(struct fn *f, struct view incarnation, fn_done_cb *cb, void *arg);
 /* Redis' boot id: run_id of INFO server. verdict = the id. */
 void fn_boot(struct fn *f, fn_done_cb *cb, void *arg);
-/* A rebuild of a home's view. Begin leaves its token (at most FN_TOKEN_MAX bytes, never to be repeated) in built:{p}; end
- * turns it into boot, which says that the view is whole. Verdicts: ok; built: it is whole already; end also lost: the
- * token is gone, by a wipe or another rebuild, and with it perhaps some of what was written since. */
+/* A rebuild of a home's view. Begin leaves its token (at most FN_TOKEN_MAX bytes, never to be repeated) in built:{p};
+ * end turns it into boot, which says that the view is whole. Verdicts: ok; built: it is whole already; end also lost:
+ * the token is gone, by a wipe or another rebuild, and with it perhaps some of what was written since. */
 enum { FN_TOKEN_MAX = 256 };
 void fn_build_begin(struct fn *f, uint32_t home, struct view boot, struct view token, fn_done_cb *cb, void *arg);
 void fn_build_end(struct fn *f, uint32_t home, struct view boot, struct view token, fn_done_cb *cb, void *arg);
