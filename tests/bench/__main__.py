@@ -19,7 +19,7 @@ from tests.stack import Stack
 from . import jobs, report, rows_consumer, rows_gateway
 from .measure import ROOT, BenchError
 
-GATEWAY_ROWS = {"ingest": rows_gateway.ingest, "fanout_many": rows_gateway.fanout_many,
+GATEWAY_ROWS = {"calibration": rows_gateway.calibration, "ingest": rows_gateway.ingest, "fanout_many": rows_gateway.fanout_many,
                 "fanout_one": rows_gateway.fanout_one, "watchers": rows_gateway.idle_watchers,
                 "resume": rows_gateway.resume}
 CONSUMER_ROWS = {"idle": rows_consumer.idle, "noop": rows_consumer.noop, "calls": rows_consumer.calls}

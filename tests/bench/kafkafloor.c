@@ -38,14 +38,15 @@ static rd_kafka_t *floor_client(rd_kafka_type_t type, rd_kafka_conf_t *conf)
     return rk;
 }
 
-static void floor_open_producer(struct floor *f, const char *brokers, const char *linger)
+static void floor_open_producer(struct floor *f, const char *brokers, const char *linger,
+                                const char *compression)
 {
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     floor_set(conf, "bootstrap.servers", brokers);
     floor_set(conf, "enable.idempotence", "true");
     floor_set(conf, "acks", "all");
     floor_set(conf, "linger.ms", linger);
-    floor_set(conf, "compression.type", "lz4");
+    floor_set(conf, "compression.type", compression);
     rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
     f->producer = floor_client(RD_KAFKA_PRODUCER, conf);
     f->reports = rd_kafka_queue_get_main(f->producer);
@@ -177,7 +178,8 @@ int main(int argc, char **argv)
     if (f.bytes > FLOOR_BYTES_MAX) bench_die("--bytes is out of range");
     f.payload = bench_alloc(FLOOR_BYTES_MAX, 1);
     for (size_t i = 0; i < f.bytes; i++) f.payload[i] = (char)('a' + (i * 7 + i / 13) % 26);
-    floor_open_producer(&f, brokers, bench_word(argc, argv, "--linger", "1"));
+    floor_open_producer(&f, brokers, bench_word(argc, argv, "--linger", "1"),
+                        bench_word(argc, argv, "--compression", "lz4"));
     f.topic = rd_kafka_topic_new(f.producer, topic, NULL);
     f.topic2 = rd_kafka_topic_new(f.producer, bench_word(argc, argv, "--topic2", topic), NULL);
     bool reads = strcmp(mode, "idle") == 0 || strcmp(mode, "consume") == 0;

@@ -22,6 +22,20 @@ def broker_topic(stack, name):
     return name
 
 
+# --- calibration ------------------------------------------------------------------------------------------------
+
+def calibration(stack, rounds=3, count=100_000):
+    """What a known operation costs on this machine right now: a neighbour's load makes every figure dearer alike."""
+    port, costs = stack.site.ports.get("redis"), []
+    words = ["redis-benchmark", "-p", str(port), "-n", str(count), "-P", "16", "-c", "50", "-q",
+             "XADD", "bench", "MAXLEN", "~", "10000", "*", "d", "x" * 200]
+    for _ in range(rounds):
+        meter = Meter(stack, {"redis": "redis"})
+        subprocess.run(words, capture_output=True, timeout=60, check=True)
+        costs.append(meter.used_us()[0]["redis"] / count)
+    return {"xadd_us": median(costs), "runs": costs}
+
+
 # --- ingest -----------------------------------------------------------------------------------------------------
 
 def _ingest_once(stack, body, connections, seconds):
@@ -82,13 +96,13 @@ def _fanout_once(stack, streams, seconds, source):
         sse.expect("ready")
         settle(stack, PARTS)
         sse.tell("start")
+        sse.expect("started")
         meter = Meter(stack, PARTS)
         load = tool("redisload", port=stack.site.ports.get("redis"), ids=ids, mode="live", rate=rate, seconds=seconds)
-        time.sleep(0.3)  # the last deliveries are on their way; they count in the same window
-        used, _ = meter.used_us()
-        sse.tell("stop")
+        expected = load["sent"] * WATCHERS // streams
+        sse.tell(f"stop {expected}")
         seen = sse.result()
-    expected = load["sent"] * WATCHERS // streams
+        used, _ = meter.used_us()
     if seen["events"] != expected or seen["holes"] or seen["repeats"] or seen["closed"]:
         raise BenchError(f"{expected} deliveries were due, the watchers say {seen}")
     return {**per_operation(used, seen["events"]), "client": seen["cpu_us"], "p50_us": seen["p50_us"],
@@ -103,10 +117,10 @@ def _raw_once(streams, seconds, ids, source):
             raw.expect("ready")
             sse.expect("ready")
             sse.tell("start")
+            sse.expect("started")
             raw.tell("start")
             sent = raw.result()
-            time.sleep(0.3)
-            sse.tell("stop")
+            sse.tell(f"stop {sent['deliveries']}")
             seen = sse.result()
             raw.tell("end")
     if seen["events"] != sent["deliveries"] or seen["holes"]:
@@ -149,7 +163,7 @@ def idle_watchers(stack):
             used, seconds = meter.used_us()
         found[str(streams)] = {"kb_per_watcher": (after - before) / WATCHERS, "before_kb": before, "after_kb": after,
                                "gateway_cpu_percent": used["gateway"] / seconds / 1e4}
-    return found
+    return {"streams": found}
 
 
 # --- resume -----------------------------------------------------------------------------------------------------

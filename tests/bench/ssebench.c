@@ -4,8 +4,8 @@
  *            [--until-seq S]
  *
  * Watcher i reads job i mod (number of ids). Says `ready` when every watcher has its head and its
- * first event (--first none: its head); from the line `start` on standard input it counts; at
- * `stop` it prints one line of JSON. With --until-seq it ends by itself when every watcher has
+ * first event (--first none: its head); from the line `start` on standard input it counts (and says
+ * `started`); at `stop N` it waits until it has N events, at most 10 s, and prints one line of JSON. With --until-seq it ends by itself when every watcher has
  * seen that seq, and times from the request: the reader of a history.
  *
  * Checked: the status is 200, seq of every event follows the last one (holes, repeats are counted),
@@ -39,7 +39,7 @@ struct bench {
     int ep, port;
     const char *key, *source;
     bool needs_event, is_counting;
-    uint64_t until_seq, events, bytes, holes, repeats, closed;
+    uint64_t until_seq, expected, events, bytes, holes, repeats, closed;
     struct lat lat;
 };
 
@@ -250,30 +250,37 @@ static void bench_history(struct bench *b)
     if (b->done < b->count) bench_die("the history did not come to its end");
 }
 
-/* Reads a line of standard input when there is one; 0 at its end. */
-static char bench_command(void)
+/* Reads a line of standard input when there is one: 's' start, 'q' stop or its end, else ' '. */
+static char bench_command(struct bench *b)
 {
-    char line[64];
+    char line[64] = "";
     struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
     if (poll(&in, 1, 0) <= 0) return ' ';
-    ssize_t n = read(STDIN_FILENO, line, sizeof line);
-    return n <= 0 ? 'q' : strstr(line, "stop") == line ? 'q' : 's';
+    ssize_t n = read(STDIN_FILENO, line, sizeof line - 1);
+    if (n <= 0) return 'q';
+    if (sscanf(line, "stop %" SCNu64, &b->expected) == 1) return 'q';
+    return 's';
 }
 
 static void bench_live(struct bench *b)
 {
     struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
-    int64_t start = bench_now_us(), cpu = bench_cpu_us();
+    int64_t start = bench_now_us(), cpu = bench_cpu_us(), until;
     bench_open(b);
     epoll_ctl(b->ep, EPOLL_CTL_ADD, STDIN_FILENO, &ev);
     printf("ready\n");
     fflush(stdout);
-    for (char c; (c = bench_command()) != 'q'; bench_turn(b, 1000)) {
+    for (char c; (c = bench_command(b)) != 'q'; bench_turn(b, 1000)) {
         if (c != 's') continue;
         b->is_counting = true;
         start = bench_now_us();
         cpu = bench_cpu_us();
+        printf("started\n");
+        fflush(stdout);
     }
+    epoll_ctl(b->ep, EPOLL_CTL_DEL, STDIN_FILENO, NULL);
+    until = bench_now_us() + 10 * 1000000LL;
+    while (b->events < b->expected && bench_now_us() < until) bench_turn(b, 10);
     bench_print(b, (double)(bench_now_us() - start) / 1e6, bench_cpu_us() - cpu);
 }
 
