@@ -68,7 +68,7 @@ struct crowd_watch { /* one logical watcher, over all its connections */
     size_t seen_count;
     bool has_end, is_open;
     size_t sessions, resets;
-    struct event_id cursor;
+    struct event_id cursor, end; /* end: {0, 0} until it was seen */
     bool wants_snapshot; /* a reset came: a snapshot must follow */
     bool has_skipped;    /* a snapshot stood for some of its history */
     /* under way */

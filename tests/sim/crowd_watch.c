@@ -142,12 +142,13 @@ static void take_event(struct crowd_watch *w, struct event_id id, enum event_typ
 {
     struct buf job;
 
-    if (w->has_end) {
-        blame(w, "behind the end came", event_type_name(type));
+    if (type == EVENT_RESET) { /* also behind the end, when Redis lost it: then everything comes again, and the same end */
+        w->has_end = false;
+        take_reset(w);
         return;
     }
-    if (type == EVENT_RESET) {
-        take_reset(w);
+    if (w->has_end) {
+        blame(w, "behind the end came", event_type_name(type));
         return;
     }
     (void)judge_order(w, id, type);
@@ -164,7 +165,9 @@ static void take_event(struct crowd_watch *w, struct event_id id, enum event_typ
     }
     if (type >= EVENT_STEP_STARTED && type <= EVENT_STEP_SKIPPED) take_step(w, type, data);
     if (event_type_is_terminal(type)) {
+        if (w->end.seq && (w->end.seq != id.seq || w->end.epoch != id.epoch)) blame(w, "another end than before:", event_type_name(type));
         w->has_end = true;
+        w->end = id;
         crowd_on_end(w->job);
     }
 }

@@ -115,15 +115,15 @@ static void read_state(struct judge *j, const struct record_in *rec)
     struct view kind = record_header(rec, "kind");
     int64_t epoch = number(rec, "epoch", 0), at_ms = model_kafka_appended_ms(j->plant->kafka, TOPIC_STATE, rec->partition, rec->offset);
     enum job_status status;
+    bool is_foreign = view_eq_str(kind, "cancel") && d->tenant[0] && !view_eq_str(record_header(rec, "tenant"), d->tenant);
 
     d->home = rec->partition;
+    if (is_foreign) return; /* a stranger's cancel is nothing */
     if (d->first_state < 0) d->first_state = rec->offset;
     if (view_eq_str(kind, "started")) {
         read_started(d, rec, epoch, at_ms);
     } else if (view_eq_str(kind, "cancel")) {
-        struct view tenant = record_header(rec, "tenant");
-
-        if (!d->has_end && (!d->tenant[0] || view_eq_str(tenant, d->tenant))) d->was_canceled = true;
+        if (!d->has_end) d->was_canceled = true;
     } else if (view_eq_str(kind, "signal")) {
         return;
     } else if (epoch < d->epoch || d->has_end) {
