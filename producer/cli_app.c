@@ -31,7 +31,8 @@ static enum err_code app_take_base(struct cli_app *app, struct err *err)
         url = getenv("SLUICE_URL");
         from = "SLUICE_URL";
     }
-    if (!url || !url[0]) url = "http://127.0.0.1:8080";
+    app->is_base_given = url && url[0];
+    if (!app->is_base_given) url = "http://127.0.0.1:8080";
     if (cli_url_check(url, &base, err) != ERR_OK) return err_wrap(err, "%s", from);
     app->base = view_dup(base);
     return app->base ? ERR_OK : err_set(err, ERR_NOMEM, "no memory");

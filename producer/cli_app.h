@@ -11,7 +11,8 @@ struct cli_app {
     struct loop *loop;
     struct httpc *httpc;
     struct cli_server server;
-    char *base, *key; /* key NULL: none; wiped at the end */
+    char *base, *key;   /* key NULL: none; wiped at the end */
+    bool is_base_given; /* false: nobody named the gateway, base is a guess */
     bool is_interrupted;
 };
 

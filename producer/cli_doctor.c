@@ -358,7 +358,10 @@ static void doctor_check_gateway(struct doctor *d)
         free(text);
     }
     q = (struct doctor_question){.doctor = d, .check = cli_check_api};
-    doctor_ask_gateway(d, &d->app->server, "/v1/jobs?limit=1", &q);
+    if (d->app->is_base_given)
+        doctor_ask_gateway(d, &d->app->server, "/v1/jobs?limit=1", &q);
+    else
+        cli_report_put(&d->report, CLI_SKIP, "api", NULL, "not asked: SLUICE_URL is not set");
 }
 
 /* --- the whole --- */

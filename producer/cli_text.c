@@ -63,9 +63,15 @@ bool cli_text_is_unsafe(uint32_t c)
            (c >= 0x202A && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069) || c == 0xFEFF;
 }
 
+/* An absent view has no pointer to count from. */
+static const char *text_end(struct view text)
+{
+    return text.len > 0 ? text.ptr + text.len : text.ptr;
+}
+
 bool cli_text_put(struct buf *out, struct view text, enum cli_lines lines)
 {
-    const char *at = text.ptr, *end = text.ptr + text.len;
+    const char *at = text.ptr, *end = text_end(text);
     char bytes[4];
 
     while (at < end) {
@@ -87,7 +93,7 @@ bool cli_text_put(struct buf *out, struct view text, enum cli_lines lines)
 
 unsigned cli_text_width(struct view text)
 {
-    const char *at = text.ptr, *end = text.ptr + text.len;
+    const char *at = text.ptr, *end = text_end(text);
     unsigned width = 0;
 
     while (at < end) width += text_columns(cli_text_next(&at, end));
@@ -97,7 +103,7 @@ unsigned cli_text_width(struct view text)
 /* The longest head of text that takes at most so many columns, line ends not looked at. */
 static struct view text_fit(struct view text, unsigned columns, unsigned *ret_width)
 {
-    const char *at = text.ptr, *end = text.ptr + text.len, *cut = at;
+    const char *at = text.ptr, *end = text_end(text), *cut = at;
     unsigned width = 0;
 
     while (at < end) {

@@ -19,7 +19,7 @@
 
 enum {
     CONNECT_MS = 5000,
-    SILENCE_MS = 90000,
+    SILENCE_MS = 45000, /* three heartbeats */
     PAUSE_FIRST_MS = 500,
     PAUSE_MAX_MS = 15000,
     PAUSE_UNKNOWN_MAX_MS = 2000, /* while it was never reached */

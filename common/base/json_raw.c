@@ -154,7 +154,8 @@ bool json_raw_string(struct view literal, struct buf *out)
 
 enum json_kind json_raw_kind(struct view value)
 {
-    const char *end = value.ptr + value.len, *p = value.len ? raw_space(value.ptr, end) : end;
+    if (!value.len) return JSON_RAW_NONE; /* absent ones too */
+    const char *end = value.ptr + value.len, *p = raw_space(value.ptr, end);
     if (p == end) return JSON_RAW_NONE;
     switch (*p) {
     case '{':

@@ -195,7 +195,7 @@ def test_retry(tool, api):
 
 def test_a_watch_survives_a_breaking_network(stack, api, tool):
     def plan(n):
-        return "refuse" if n % 3 == 2 else 300 + 97 * n if n < 8 else None
+        return "refuse" if n % 3 == 2 else 300 + 97 * n if n < 5 else None
 
     job = tool.submit(SLOW)
     with Proxy(stack.url, plan) as proxy:
