@@ -86,8 +86,11 @@ def test_cancel_reaches_a_running_call_within_a_second(api, stack):
     started = time.monotonic()
     answer = api.http.post(f"/v1/jobs/{job}/cancel")
     assert answer.status_code == 202, answer.text
-    until(lambda: [c for c in stack.sim.journal() if (c["identity"] or "").startswith(job) and c["outcome"] == "client_gone"], 5,
-          what="the cut call")
+    calls = lambda: [c for c in stack.sim.journal() if (c["identity"] or "").startswith(job)]
+    try:
+        until(lambda: [c for c in calls() if c["outcome"] == "client_gone"], 5, what="the cut call")
+    except AssertionError as late:
+        raise AssertionError(f"{late}: {calls()}") from late
     assert time.monotonic() - started < 2.0
     assert api.wait(job)["status"] == "canceled"
     again = api.http.post(f"/v1/jobs/{job}/cancel")
