@@ -17,10 +17,10 @@ class Faults:
         kinds = [self.kill_consumer] * 5 + [self.pause_consumer] * 3 + [self.drain_consumer] * 3 + [self.kill_gateway] * 3 + \
                 [self.flush_redis] * 2 + [self.kill_redis] * 2 + [self.pause_redis, self.pause_kafka, self.kill_kafka, self.pause_kafka_long,
                                                                   self.pause_gateway, self.kill_provider]
-        plan = [self.rng.choice(kinds) for _ in range(count)]
-        for must in (self.flush_redis, self.kill_redis, self.kill_kafka, self.pause_kafka_long, self.pause_consumer, self.kill_consumer):
-            if must not in plan:
-                plan[self.rng.randrange(count)] = must
+        plan = [self.flush_redis, self.kill_redis, self.kill_kafka, self.pause_kafka_long, self.pause_consumer, self.kill_consumer, self.drain_consumer,
+                self.kill_gateway]  # in every run
+        plan += [self.rng.choice(kinds) for _ in range(count - len(plan))]
+        self.rng.shuffle(plan)
         for fault in plan:
             started = time.monotonic()
             fault()
