@@ -1,15 +1,20 @@
 """Kills, pauses, wipes, outages: a stack of its own that these tests may break, one after another."""
 
 import os
+import shutil
 import signal
+import subprocess
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import pytest
 import redis
 
+from tests.chaos.topics import read_topic
 from tests.e2e.client import Api, check_stream, text_of, until
+from tests.e2e.conftest import make_stack
 
 SLOW = "[[sim ttft=50 tokens=300 tps=60 text=numbered]] x"
 
@@ -173,14 +178,17 @@ def test_cancel_then_wipe(api, stack):
 def test_a_job_that_kills_its_worker_ends_in_the_dead_letter_topic(api, stack):
     """Whoever starts it dies: two workers, three attempts, then it is failed without being run."""
     job = api.submit_ok("say", {"text": "[[sim ttft=20000 tokens=1]] poison"})
-    for _ in range(3):
-        victim = until(lambda: owner_of(stack, job), 60, what="an owner")
-        until(lambda: api.job(job)["status"] == "running", 30, what="running")
+    for attempt in (1, 2, 3):
+        until(lambda: len(calls_of(stack, job, "say")) == attempt, 60, what=f"the call of attempt {attempt}")
+        victim = owner_of(stack, job)  # whoever made that call: its `started` stands in the log
         stack.kill(victim)
         stack.start_part(victim)
     done = api.wait(job, limit_s=60)
     assert done["status"] == "failed" and done["error"]["code"] == "attempts_exhausted", done
-    assert len(calls_of(stack, job, "say")) <= 3
+    assert done["attempt"] == 3 and len(calls_of(stack, job, "say")) == 3
+    check_stream(api.watch(job))
+    buried = [row for row in read_topic(stack.brokers, "sluice.dlq", 4) if row["headers"]["job-id"] == job]
+    assert len(buried) == 1 and buried[0]["headers"]["err-code"] == "attempts_exhausted", buried
 
 
 def test_start_in_any_order(stack):
@@ -213,3 +221,89 @@ def test_ten_drains_of_one_job(api, stack):
     assert done["status"] == "succeeded" and done["attempt"] == 1, done
     for i in range(30):
         assert len([c for c in stack.sim.journal() if (c["identity"] or "").startswith(f"{job}/each/{i}/")]) == 1
+
+
+@pytest.fixture
+def small_disk(request):
+    """A folder on a file system of its own with 64 MB."""
+    folder = Path(__file__).resolve().parents[2] / "build/test/small-disk"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not shutil.which("mount") or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)], capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system is not permitted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_under_the_broker(small_disk):
+    """The broker cannot write any more: nothing is accepted and it is said; what was accepted before ends once there is room again."""
+    with make_stack("full-disk", folders={"kafka": small_disk}, gateways=1) as stack:
+        api = Api(stack.url, stack.key, limit_s=60)
+        before = api.wait(api.submit_ok("say", {"text": "[[sim ttft=1 tokens=2]] x"}))
+        running = started_two(api)
+        accepted = []
+        filler = small_disk / "filler"
+        with pytest.raises(OSError), open(filler, "wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+
+        def refused():
+            answer = api.submit("noop", {"text": "y" * 200000})
+            assert answer.status_code in (202, 503), answer.text
+            accepted.extend([answer.json()["id"]] if answer.status_code == 202 else [])
+            return answer if answer.status_code == 503 else None
+        answer = until(refused, 60, what="a refusal")
+        assert int(answer.headers["retry-after"]) >= 1
+        assert api.get(before["id"]).json() == before, "the view does not need the broker"
+        stack.kill("kafka")
+        os.unlink(filler)
+        stack.start_part("kafka")
+        accepted.append(until(lambda: (a := api.submit("noop")).status_code == 202 and a, 60, what="accepting again").json()["id"])
+        for job in [running, *accepted]:
+            assert api.wait(job, limit_s=60)["status"] == "succeeded"
+            check_stream(api.watch(job))
+        assert len(calls_of(stack, running, "first")) == 1
+
+
+def test_two_crowds_of_watchers_over_both_gateways(api, stack):
+    """The same stream for everybody, whichever gateway, however often they leave, and through a wipe: resets are told, texts agree."""
+    urls = [stack.url, f"http://127.0.0.1:{stack.site.ports.get('gateway-2')}"]
+    job = api.submit_ok("two", {"first": "[[sim ttft=1 tokens=40 tps=40 text=numbered]] a", "second": SLOW})
+    seen = [[] for _ in range(16)]
+
+    def crowd(i):
+        seen[i] += Api(urls[i % 2], stack.key).watch(job, limit_s=90, cut_every=(None, 7)[i // 8], urls=[urls[i % 2], urls[(i + i // 8) % 2]])
+    threads = [threading.Thread(target=crowd, args=(i,)) for i in range(len(seen))]
+    for thread in threads:
+        thread.start()
+    running_text(api, job, "second")
+    redis.Redis.from_url(stack.redis_url).flushall()
+    for thread in threads:
+        thread.join(100)
+    done = api.job(job)
+    ends = {check_stream(events).id for events in seen}
+    assert len(ends) == 1
+    for events in seen:
+        assert text_of(events, "first") == done["output"]["first"] and text_of(events, "second") == done["output"]["second"]
+
+
+def test_a_late_terminal_is_refused(api, stack):
+    """The worker sleeps with its call's end on the wire: it wakes as somebody else's job has ended, and its record must count for nothing."""
+    job = api.submit_ok("say", {"text": "[[sim ttft=1 tokens=60 tps=30 text=numbered]] x"})
+    events = watched(api, job)
+    running_text(api, job, "say")
+    victim = owner_of(stack, job)
+    stack.pause(victim)
+    try:
+        assert check_stream(events()).type == "job.succeeded"
+        before = api.job(job)
+    finally:
+        stack.resume(victim)
+    until(lambda: stack[victim].probe() is None, 60, what="the paused worker ready again")
+    home = int(job[15:18], 16)
+    epochs = lambda: [int(row["headers"]["epoch"]) for row in read_topic(stack.brokers, "sluice.state", 4)  # noqa: E731
+                      if row["partition"] == home and row["headers"]["job-id"] == job and row["headers"]["kind"] == "succeeded"]
+    assert api.wait(api.submit_ok("noop"))["status"] == "succeeded"
+    written = epochs()
+    assert written and max(written) == written[0], "the first terminal that counts is the one of the higher epoch"
+    assert api.job(job) == before and before["attempt"] == 2
+    assert [e.id for e in api.watch(job)][-1].startswith(f"{written[0]:016d}-")
