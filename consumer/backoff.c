@@ -1,8 +1,10 @@
-/* Exponential back-off with jitter. Hard: nothing but overflow: the doubling stops at the ceiling instead of shifting past it. */
+/* Exponential back-off with jitter. Hard: nothing but overflow: the doubling stops at the ceiling
+ * instead of shifting past it. */
 #include "consumer/backoff.h"
 #include <assert.h>
 
-int64_t backoff_delay_ms(int64_t initial_ms, int64_t max_ms, bool exponential, int64_t failures, struct rng *rng)
+int64_t backoff_delay_ms(int64_t initial_ms, int64_t max_ms, bool exponential, int64_t failures,
+                         struct rng *rng)
 {
     int64_t base = initial_ms < 1 ? 1 : initial_ms;
 

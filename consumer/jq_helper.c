@@ -1,9 +1,10 @@
 /* Strangers' jq, caged.
  *
- * Hard: libjq cannot be interrupted, and one line of jq can ask for any amount of time and memory. Chosen: a process of its own with a
- * memory limit, a CPU limit renewed before each evaluation and no environment; the parent kills it when the wall clock says so. No module path, an
- * input that is empty, and a stderr that goes nowhere, so `import`, `input`, `$ENV`, `debug` and `stderr` give nothing. Compiled programs are kept, because a
- * compile costs 12 ms in libjq 1.6. */
+ * Hard: libjq cannot be interrupted, and one line of jq can ask for any amount of time and memory.
+ * Chosen: a process of its own with a memory limit, a CPU limit renewed before each evaluation and
+ * no environment; the parent kills it when the wall clock says so. No module path, an input that is
+ * empty, and a stderr that goes nowhere, so `import`, `input`, `$ENV`, `debug` and `stderr` give
+ * nothing. Compiled programs are kept, because a compile costs 12 ms in libjq 1.6. */
 #define _GNU_SOURCE /* close_range */
 #include <fcntl.h>
 #include <jq.h>
@@ -110,7 +111,8 @@ static struct program *program_for(struct helper *h, const char *source)
 
 void jq_error_clean(struct view message, char *dst, size_t size)
 {
-    static const char *const known[] = {"cannot be", "Cannot index", "Cannot iterate", "Cannot use", "Cannot check", "is not"};
+    static const char *const known[] = {"cannot be",  "Cannot index", "Cannot iterate",
+                                        "Cannot use", "Cannot check", "is not"};
     char text[256];
     size_t n = 0;
     int depth = 0;
@@ -140,7 +142,9 @@ static bool answer_error(jv invalid)
     jv message = jv_invalid_get_msg(invalid);
 
     if (jv_get_kind(message) == JV_KIND_STRING)
-        jq_error_clean(view_make(jv_string_value(message), (size_t)jv_string_length_bytes(jv_copy(message))), text, sizeof text);
+        jq_error_clean(
+            view_make(jv_string_value(message), (size_t)jv_string_length_bytes(jv_copy(message))),
+            text, sizeof text);
     else if (jv_get_kind(message) != JV_KIND_NULL)
         snprintf(text, sizeof text, "jq: the expression raised an error");
     jv_free(message);
@@ -163,7 +167,8 @@ static bool evaluate(struct helper *h, const char *source, const char *root, siz
     if (jv_string_length_bytes(jv_copy(text)) > JQ_VALUE_MAX)
         ok = answer(JQ_TOO_LARGE, VIEW_LIT("jq: the value is over 4 MB"));
     else
-        ok = answer(JQ_VALUE, view_make(jv_string_value(text), (size_t)jv_string_length_bytes(jv_copy(text))));
+        ok = answer(JQ_VALUE, view_make(jv_string_value(text),
+                                        (size_t)jv_string_length_bytes(jv_copy(text))));
     jv_free(text);
     return ok;
 }
@@ -187,7 +192,8 @@ static void cage(void)
     const struct rlimit memory = {JQ_MEMORY_MAX, JQ_MEMORY_MAX};
     int null;
 
-    (void)close_range(STDERR_FILENO + 1, ~0U, 0); /* the parent's sockets: a call it cuts must not live on in here */
+    (void)close_range(STDERR_FILENO + 1, ~0U,
+                      0); /* the parent's sockets: a call it cuts must not live on in here */
     null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     environ = empty; /* not clearenv: libjq 1.6 reads environ without asking whether it is there */
     if (null >= 0) dup2(null, STDERR_FILENO);

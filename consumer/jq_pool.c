@@ -1,8 +1,9 @@
 /* The parent's side of the jq helpers.
  *
- * Hard: a helper may be killed in the middle of anything: by our clock, by its own limits, by a crash in libjq. Chosen: a helper has at
- * most one expression; whatever ends the helper ends that expression with an error, and the next expression starts a new one. Helpers are
- * started when first needed. */
+ * Hard: a helper may be killed in the middle of anything: by our clock, by its own limits, by a
+ * crash in libjq. Chosen: a helper has at most one expression; whatever ends the helper ends that
+ * expression with an error, and the next expression starts a new one. Helpers are started when
+ * first needed. */
 #include "consumer/jq_pool.h"
 #include "common/base/list.h"
 #include "consumer/jq_helper.h"
@@ -81,7 +82,8 @@ static void helper_on_bytes(void *arg, struct view bytes)
     if (head[0] == JQ_VALUE) {
         settle(h, NULL, body);
     } else {
-        (void)err_set(&e, head[0] == JQ_TOO_LARGE ? ERR_TOO_LARGE : ERR_INVALID, "%.*s", (int)body.len, body.ptr);
+        (void)err_set(&e, head[0] == JQ_TOO_LARGE ? ERR_TOO_LARGE : ERR_INVALID, "%.*s",
+                      (int)body.len, body.ptr);
         settle(h, &e, VIEW_NONE);
     }
     buf_reset(&h->in);
@@ -98,7 +100,8 @@ static void helper_on_exit(void *arg, int64_t status, int term_signal)
     h->child = NULL;
     buf_reset(&h->in);
     if (h->is_late)
-        (void)err_set(&e, ERR_TIMEOUT, "jq: the expression took longer than %lld ms", (long long)h->pool->options.timeout_ms);
+        (void)err_set(&e, ERR_TIMEOUT, "jq: the expression took longer than %lld ms",
+                      (long long)h->pool->options.timeout_ms);
     else
         (void)err_set(&e, ERR_TOO_LARGE, "jq: the expression used more memory or time than it may");
     h->is_late = false;
@@ -117,7 +120,8 @@ static void helper_on_deadline(void *arg)
 static bool start(struct helper *h)
 {
     const char *argv[] = {h->pool->options.program, "--jq-helper", NULL};
-    const struct loop_child_options o = {.argv = argv, .on_bytes = helper_on_bytes, .on_exit = helper_on_exit, .arg = h};
+    const struct loop_child_options o = {
+        .argv = argv, .on_bytes = helper_on_bytes, .on_exit = helper_on_exit, .arg = h};
 
     if (!h->child) h->child = loop_child_new(h->pool->loop, &o, NULL);
     return h->child != NULL;
@@ -132,7 +136,8 @@ static void refuse(struct helper *h, struct ask *a)
     if (a->refusal == ERR_FULL)
         (void)err_set(&e, ERR_FULL, "jq: too many expressions are waiting");
     else
-        (void)err_set(&e, ERR_TOO_LARGE, "jq: the values an expression sees are over %d MB", JQ_ROOT_MAX >> 20);
+        (void)err_set(&e, ERR_TOO_LARGE, "jq: the values an expression sees are over %d MB",
+                      JQ_ROOT_MAX >> 20);
     settle(h, &e, VIEW_NONE);
 }
 

@@ -1,11 +1,13 @@
 /* Replies of LLM providers, dialect by dialect.
  *
- * Hard: a reply can lie in every place: a status of 200 with an error inside, a stream that stops without its end, JSON cut in
- * half, garbage, usage missing. Chosen: a reply counts only when its dialect says it is whole; everything else is a fault with one of five
- * meanings (task.h), and only those meanings decide what is tried again. The provider's own sentence is never kept: it may quote the prompt. */
+ * Hard: a reply can lie in every place: a status of 200 with an error inside, a stream that stops
+ * without its end, JSON cut in half, garbage, usage missing. Chosen: a reply counts only when its
+ * dialect says it is whole; everything else is a fault with one of five meanings (task.h), and only
+ * those meanings decide what is tried again. The provider's own sentence is never kept: it may
+ * quote the prompt. */
 #include "consumer/llm.h"
-#include "consumer/llm_dialect.h"
 #include "common/base/sse_in.h"
+#include "consumer/llm_dialect.h"
 #include <stdarg.h>
 
 struct llm_reply {
@@ -90,7 +92,8 @@ void llm_reply_free(struct llm_reply *r)
     free(r);
 }
 
-/* retry-after-ms wins over retry-after, as in the providers' own clients; a date there is not worth a parser: treated as unknown. */
+/* retry-after-ms wins over retry-after, as in the providers' own clients; a date there is not worth
+ * a parser: treated as unknown. */
 static void read_header(struct llm_reply *r, const struct http_header *h)
 {
     uint64_t n = 0;
@@ -108,13 +111,15 @@ static void read_header(struct llm_reply *r, const struct http_header *h)
         r->retry_after_ms = (int64_t)n * 1000;
 }
 
-void llm_reply_head(struct llm_reply *r, int status, const struct http_header *headers, size_t count)
+void llm_reply_head(struct llm_reply *r, int status, const struct http_header *headers,
+                    size_t count)
 {
     r->status = status;
     for (size_t i = 0; i < count; i++) read_header(r, &headers[i]);
 }
 
-enum llm_verdict llm_fail(struct llm_out *out, enum task_fault fault, const char *code, const char *fmt, ...)
+enum llm_verdict llm_fail(struct llm_out *out, enum task_fault fault, const char *code,
+                          const char *fmt, ...)
 {
     char text[200];
     va_list ap;
@@ -141,7 +146,8 @@ static void start_out(struct llm_reply *r, struct llm_out *out)
 static void remember(struct llm_reply *r, struct llm_out *out)
 {
     r->usage = out->usage;
-    if (out->finish_reason.ptr != r->finish) (void)view_copy(out->finish_reason, r->finish, sizeof r->finish);
+    if (out->finish_reason.ptr != r->finish)
+        (void)view_copy(out->finish_reason, r->finish, sizeof r->finish);
     out->finish_reason = view_of(r->finish);
 }
 
@@ -153,11 +159,13 @@ static enum llm_verdict feed_stream(struct llm_reply *r, struct view bytes, stru
         enum sse_verdict v = sse_in_feed(&r->sse, &bytes, &frame);
         enum llm_verdict got;
 
-        if (v == SSE_BAD) return llm_fail(out, TASK_FAULT_BROKEN, NULL, "a frame of the stream is over 1 MB");
+        if (v == SSE_BAD)
+            return llm_fail(out, TASK_FAULT_BROKEN, NULL, "a frame of the stream is over 1 MB");
         if (v == SSE_MORE) break;
         got = r->dialect->frame(frame.event, frame.data, &r->text, out);
         remember(r, out);
-        if (r->text.failed) return llm_fail(out, TASK_FAULT_BROKEN, NULL, "the text of one read is over its limit");
+        if (r->text.failed)
+            return llm_fail(out, TASK_FAULT_BROKEN, NULL, "the text of one read is over its limit");
         if (got != LLM_MORE) return got;
     }
     return LLM_MORE;
@@ -185,8 +193,8 @@ enum llm_verdict llm_reply_end(struct llm_reply *r, const struct err *e, struct 
 
     start_out(r, out);
     if (r->status == 0)
-        v = llm_fail(out, e && e->code == ERR_TIMEOUT ? TASK_FAULT_BROKEN : TASK_FAULT_OUTAGE, NULL, "no reply: %s",
-                     e ? e->text : "closed");
+        v = llm_fail(out, e && e->code == ERR_TIMEOUT ? TASK_FAULT_BROKEN : TASK_FAULT_OUTAGE, NULL,
+                     "no reply: %s", e ? e->text : "closed");
     else if (r->status != 200) {
         (void)llm_fail(out, TASK_FAULT_OVERLOAD, NULL, "status %d", r->status);
         r->dialect->refusal(r->status, buf_view(&r->body), out);

@@ -6,8 +6,10 @@
 extern char **environ;
 
 static const char main_what[] =
-    "Runs workflow jobs from Kafka, pacing their LLM calls, and mirrors their progress into Redis.\n"
-    "SIGTERM drains: running calls finish, the rest is handed to other workers. A second one ends at once.\n"
+    "Runs workflow jobs from Kafka, pacing their LLM calls, and mirrors their progress into "
+    "Redis.\n"
+    "SIGTERM drains: running calls finish, the rest is handed to other workers. A second one ends "
+    "at once.\n"
     "The admin port has /healthz /readyz /metrics /status and POST /drain, POST /undrain.";
 
 static int main_run(struct config *take_config)

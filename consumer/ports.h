@@ -9,8 +9,8 @@
 #include "schemas/workflow.h"
 struct fn;
 
-/* The world of a worker. main.c fills it with io/ (one thin adapter per field), the simulation with models. Rules of base/port.h hold: nothing
- * blocks, callbacks never come from inside the call. */
+/* The world of a worker. main.c fills it with io/ (one thin adapter per field), the simulation with
+ * models. Rules of base/port.h hold: nothing blocks, callbacks never come from inside the call. */
 
 struct intake_tp {
     enum topic topic;
@@ -24,16 +24,21 @@ struct intake_position {
     struct view metadata;
     int64_t low, high;
 };
-typedef void intake_positions_fn(void *arg, const struct err *e, const struct intake_position *list, size_t count);
+typedef void intake_positions_fn(void *arg, const struct err *e, const struct intake_position *list,
+                                 size_t count);
 typedef void intake_record_fn(void *arg, const struct record_in *rec);
 
-/* The Kafka consumer: one subscription (TOPIC_JOBS_INTERACTIVE), followed partitions. As common/io/kafka.h, by enum topic. */
+/* The Kafka consumer: one subscription (TOPIC_JOBS_INTERACTIVE), followed partitions. As
+ * common/io/kafka.h, by enum topic. */
 struct intake_port {
     void *self;
-    void (*positions)(void *self, const struct intake_tp *tps, size_t count, intake_positions_fn *done, void *arg);
+    void (*positions)(void *self, const struct intake_tp *tps, size_t count,
+                      intake_positions_fn *done, void *arg);
     enum err_code (*follow)(void *self, const struct intake_tp *tps, size_t count, struct err *err);
-    bool (*read)(void *self, enum topic topic, int32_t partition, intake_record_fn *handle, void *arg);
-    enum err_code (*commit)(void *self, enum topic topic, int32_t partition, int64_t offset, struct view metadata, struct err *err);
+    bool (*read)(void *self, enum topic topic, int32_t partition, intake_record_fn *handle,
+                 void *arg);
+    enum err_code (*commit)(void *self, enum topic topic, int32_t partition, int64_t offset,
+                            struct view metadata, struct err *err);
     void (*leave)(void *self, void (*left)(void *arg), void *arg);
 };
 
@@ -53,8 +58,8 @@ struct replay_port {
     void (*cancel)(void *self, void *replay);
 };
 
-/* jq outside the loop, under CPU and memory limits. value: compact JSON text (borrowed), or e (ERR_INVALID: the expression failed;
- * ERR_TIMEOUT, ERR_TOO_LARGE: its limits). */
+/* jq outside the loop, under CPU and memory limits. value: compact JSON text (borrowed), or e
+ * (ERR_INVALID: the expression failed; ERR_TIMEOUT, ERR_TOO_LARGE: its limits). */
 typedef void eval_fn(void *arg, const struct err *e, struct view value);
 struct eval_port {
     void *self;
@@ -78,7 +83,8 @@ struct worker_ports {
     struct replay_port replay;
     struct http_port http;
     struct eval_port eval;
-    /* The secret of a provider as bytes to put into a header; VIEW_NONE: none configured. Never logged. */
+    /* The secret of a provider as bytes to put into a header; VIEW_NONE: none configured. Never
+     * logged. */
     struct view (*provider_key)(void *arg, const struct config_provider *p);
     void *provider_key_arg;
     void (*kick)(void *arg); /* make another turn follow at once */

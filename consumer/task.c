@@ -1,8 +1,10 @@
 /* The order of a job's steps, its inputs and its end.
  *
- * Hard: steps run side by side, items of a foreach too, a job may be cancelled, expire or be drained at any moment, and what was recorded by an
- * earlier worker must not be done again. Chosen: one function, task_advance, looks at all steps after every input and opens what can be
- * opened; it is the only place where work begins. Recorded outcomes are applied at the moment a run would be made. */
+ * Hard: steps run side by side, items of a foreach too, a job may be cancelled, expire or be
+ * drained at any moment, and what was recorded by an earlier worker must not be done again. Chosen:
+ * one function, task_advance, looks at all steps after every input and opens what can be opened; it
+ * is the only place where work begins. Recorded outcomes are applied at the moment a run would be
+ * made. */
 #include "consumer/backoff.h"
 #include "consumer/task_priv.h"
 
@@ -49,9 +51,11 @@ void task_free(struct task *t)
     free(t);
 }
 
-enum err_code task_restore(struct task *t, struct view step, int64_t item, struct view value, struct err *err)
+enum err_code task_restore(struct task *t, struct view step, int64_t item, struct view value,
+                           struct err *err)
 {
-    static const struct json_limits limits = {.bytes_max = 1 << 20, .depth_max = 64, .nodes_max = 200000};
+    static const struct json_limits limits = {
+        .bytes_max = 1 << 20, .depth_max = 64, .nodes_max = 200000};
     int index = workflow_step_find(t->workflow, step);
     struct json_t *record;
     enum err_code rc;
@@ -60,7 +64,8 @@ enum err_code task_restore(struct task *t, struct view step, int64_t item, struc
     if (index < 0) return ERR_OK; /* another version's step: of no use */
     if (t->restored_count == t->restored_max) {
         size_t max = t->restored_max ? t->restored_max * 2 : 8;
-        struct restored *more = max <= TASK_ITEMS_MAX * 4 ? realloc(t->restored, max * sizeof *more) : NULL;
+        struct restored *more =
+            max <= TASK_ITEMS_MAX * 4 ? realloc(t->restored, max * sizeof *more) : NULL;
 
         if (!more) return err_set(err, ERR_NOMEM, "too many checkpoints");
         t->restored = more;
@@ -68,7 +73,8 @@ enum err_code task_restore(struct task *t, struct view step, int64_t item, struc
     }
     rc = json_load(value, &limits, &record, err);
     if (rc != ERR_OK) return err_wrap(err, "checkpoint of step %.*s", (int)step.len, step.ptr);
-    t->restored[t->restored_count++] = (struct restored){.step = (size_t)index, .item = item, .record = record};
+    t->restored[t->restored_count++] =
+        (struct restored){.step = (size_t)index, .item = item, .record = record};
     return ERR_OK;
 }
 
@@ -79,7 +85,9 @@ const struct restored *task_restored(const struct task *t, size_t step, int64_t 
     return NULL;
 }
 
-/* --- steps ------------------------------------------------------------------------------------------------------------ */
+/* --- steps
+ * ------------------------------------------------------------------------------------------------------------
+ */
 static bool is_settled(const struct step_now *s)
 {
     return s->phase == STEP_COMPLETED || s->phase == STEP_FAILED || s->phase == STEP_SKIPPED;
@@ -93,7 +101,11 @@ static void settle(struct task *t, size_t step, enum step_phase phase, struct js
 
 void task_step_skip(struct task *t, size_t step)
 {
-    struct task_effect e = {.kind = TASK_EVENT, .event = EVENT_STEP_SKIPPED, .step = t->workflow->steps[step].id, .item = -1, .attempt = 1};
+    struct task_effect e = {.kind = TASK_EVENT,
+                            .event = EVENT_STEP_SKIPPED,
+                            .step = t->workflow->steps[step].id,
+                            .item = -1,
+                            .attempt = 1};
 
     settle(t, step, STEP_SKIPPED, NULL);
     task_emit(t, &e);
@@ -114,7 +126,8 @@ static bool apply_restored(struct task *t, size_t step, int64_t item)
 static void start_run(struct task *t, size_t step, int64_t item, enum eval_goal goal)
 {
     struct run *r;
-    bool is_whole = goal == EVAL_SPEC || !t->workflow->steps[step].foreach; /* not the head of a foreach */
+    bool is_whole =
+        goal == EVAL_SPEC || !t->workflow->steps[step].foreach; /* not the head of a foreach */
 
     if (is_whole && apply_restored(t, step, item)) return;
     r = task_run_new(t, step, item);
@@ -127,10 +140,15 @@ static void end_foreach(struct task *t, size_t step)
 {
     struct step_now *s = &t->steps[step];
     struct json_t *outputs = s->outputs;
-    struct task_effect e = {.kind = TASK_EVENT, .event = EVENT_STEP_COMPLETED, .step = t->workflow->steps[step].id, .item = -1, .attempt = 1};
+    struct task_effect e = {.kind = TASK_EVENT,
+                            .event = EVENT_STEP_COMPLETED,
+                            .step = t->workflow->steps[step].id,
+                            .item = -1,
+                            .attempt = 1};
     char members[96];
-    int n = snprintf(members, sizeof members, ",\"items\":{\"total\":%zu,\"done\":%zu,\"failed\":%zu}", json_array_size(s->items),
-                     s->done, s->failed);
+    int n =
+        snprintf(members, sizeof members, ",\"items\":{\"total\":%zu,\"done\":%zu,\"failed\":%zu}",
+                 json_array_size(s->items), s->done, s->failed);
 
     s->outputs = NULL;
     e.members = view_make(members, (size_t)n);
@@ -142,7 +160,11 @@ void task_step_foreach(struct task *t, size_t step, struct json_t *take_items)
 {
     struct step_now *s = &t->steps[step];
     size_t n = json_array_size(take_items);
-    struct task_effect e = {.kind = TASK_EVENT, .event = EVENT_STEP_STARTED, .step = t->workflow->steps[step].id, .item = -1, .attempt = 1};
+    struct task_effect e = {.kind = TASK_EVENT,
+                            .event = EVENT_STEP_STARTED,
+                            .step = t->workflow->steps[step].id,
+                            .item = -1,
+                            .attempt = 1};
     char members[64];
     int len = snprintf(members, sizeof members, ",\"items\":{\"total\":%zu}", n);
 
@@ -155,7 +177,8 @@ void task_step_foreach(struct task *t, size_t step, struct json_t *take_items)
     task_emit(t, &e);
 }
 
-void task_step_item_settled(struct task *t, size_t step, int64_t item, bool failed, struct json_t *take_output)
+void task_step_item_settled(struct task *t, size_t step, int64_t item, bool failed,
+                            struct json_t *take_output)
 {
     struct step_now *s = &t->steps[step];
 
@@ -164,7 +187,8 @@ void task_step_item_settled(struct task *t, size_t step, int64_t item, bool fail
         settle(t, step, failed && !take_output ? STEP_FAILED : STEP_COMPLETED, take_output);
         return;
     }
-    if (take_output && json_array_set_new(s->outputs, (size_t)item, take_output) != 0) t->no_memory = true;
+    if (take_output && json_array_set_new(s->outputs, (size_t)item, take_output) != 0)
+        t->no_memory = true;
     s->done++;
     s->failed += failed;
 }
@@ -191,7 +215,8 @@ static bool feed_foreach(struct task *t, size_t step)
     const struct workflow_step *w = &t->workflow->steps[step];
     bool moved = false;
 
-    while (!t->closing && s->next < json_array_size(s->items) && s->active < (size_t)w->concurrency) {
+    while (!t->closing && s->next < json_array_size(s->items) &&
+           s->active < (size_t)w->concurrency) {
         start_run(t, step, (int64_t)s->next++, EVAL_SPEC);
         moved = true;
     }
@@ -215,7 +240,10 @@ static void ask_output(struct task *t)
     r = task_run_new(t, TASK_NO_STEP, -1);
     if (!r) return;
     r->goal = EVAL_OUTPUT;
-    task_run_value(t, r, json_incref(json_object_get(json_object_get(json_object_get(t->doc, "steps"), t->workflow->steps[last].id), "output")),
+    task_run_value(t, r,
+                   json_incref(json_object_get(json_object_get(json_object_get(t->doc, "steps"),
+                                                               t->workflow->steps[last].id),
+                                               "output")),
                    NULL);
 }
 
@@ -242,7 +270,8 @@ void task_advance(struct task *t)
     bool moved = true;
 
     if (t->no_memory && !t->closing)
-        task_finish(t, JOB_FAILED, VIEW_NONE, VIEW_LIT("{\"code\":\"internal_error\",\"message\":\"out of memory\"}"), false);
+        task_finish(t, JOB_FAILED, VIEW_NONE,
+                    VIEW_LIT("{\"code\":\"internal_error\",\"message\":\"out of memory\"}"), false);
     while (moved && !t->closing && !t->draining) {
         moved = false;
         for (size_t i = 0; i < t->workflow->step_count && !t->closing; i++) {
@@ -259,10 +288,15 @@ void task_advance(struct task *t)
     tell_paused(t);
 }
 
-void task_finish(struct task *t, enum job_status status, struct view output, struct view error, bool dead_letter)
+void task_finish(struct task *t, enum job_status status, struct view output, struct view error,
+                 bool dead_letter)
 {
-    const struct task_effect e = {
-        .kind = TASK_END, .item = -1, .status = status, .output = output, .error = error, .dead_letter = dead_letter};
+    const struct task_effect e = {.kind = TASK_END,
+                                  .item = -1,
+                                  .status = status,
+                                  .output = output,
+                                  .error = error,
+                                  .dead_letter = dead_letter};
     struct list_link *k;
 
     if (t->closing) return;
@@ -270,7 +304,8 @@ void task_finish(struct task *t, enum job_status status, struct view output, str
     while ((k = list_first(&t->runs)) != NULL) {
         struct run *r = LIST_ITEM(k, struct run, link);
         const struct task_effect cut = {.kind = TASK_CUT_CALL, .run = r->id, .item = -1};
-        bool in_hand = r->state == RUN_CALLING || r->state == RUN_STREAMING || r->state == RUN_READY;
+        bool in_hand =
+            r->state == RUN_CALLING || r->state == RUN_STREAMING || r->state == RUN_READY;
 
         task_run_free(t, r);
         if (in_hand) task_emit(t, &cut);
@@ -279,7 +314,9 @@ void task_finish(struct task *t, enum job_status status, struct view output, str
     t->ended = true;
 }
 
-/* --- inputs ----------------------------------------------------------------------------------------------------------- */
+/* --- inputs
+ * -----------------------------------------------------------------------------------------------------------
+ */
 void task_start(struct task *t, int64_t now_ms)
 {
     (void)now_ms;
@@ -288,7 +325,8 @@ void task_start(struct task *t, int64_t now_ms)
     task_advance(t);
 }
 
-void task_evaluated(struct task *t, uint32_t run, struct view source, struct view value, const struct err *e, int64_t now_ms)
+void task_evaluated(struct task *t, uint32_t run, struct view source, struct view value,
+                    const struct err *e, int64_t now_ms)
 {
     struct run *r = task_run_find(t, run);
     struct json_t *got;
@@ -333,7 +371,8 @@ void task_call_text(struct task *t, uint32_t run, struct view text, int64_t now_
 /* The reply's text as the step's value: as it is, or parsed and checked. NULL: err says why. */
 static struct json_t *reply_value(struct task *t, struct run *r, struct err *err)
 {
-    static const struct json_limits limits = {.bytes_max = 1 << 20, .depth_max = 64, .nodes_max = 200000};
+    static const struct json_limits limits = {
+        .bytes_max = 1 << 20, .depth_max = 64, .nodes_max = 200000};
     const struct workflow_step *s = &t->workflow->steps[r->step];
     struct json_t *value = NULL;
 
@@ -364,11 +403,13 @@ static void charge(struct task *t, const struct run *r)
     task_emit(t, &e);
 }
 
-static void retry_later(struct task *t, struct run *r, int64_t delay_ms, const char *code, int64_t now_ms)
+static void retry_later(struct task *t, struct run *r, int64_t delay_ms, const char *code,
+                        int64_t now_ms)
 {
     const struct task_effect wake = {.kind = TASK_WAKE, .item = -1, .when_ms = now_ms + delay_ms};
     char members[160];
-    int n = snprintf(members, sizeof members, ",\"delay_ms\":%lld,\"error\":{\"code\":\"%s\"}", (long long)delay_ms, code);
+    int n = snprintf(members, sizeof members, ",\"delay_ms\":%lld,\"error\":{\"code\":\"%s\"}",
+                     (long long)delay_ms, code);
 
     r->state = RUN_RETRYING;
     r->wake_ms = now_ms + delay_ms;
@@ -382,8 +423,8 @@ static void retry_later(struct task *t, struct run *r, int64_t delay_ms, const c
 }
 
 /* A try that counts: another one after a back-off, or the run fails. */
-static void count_failure(struct task *t, struct run *r, const char *code, const struct err *e, int64_t hint_ms, int64_t now_ms,
-                          struct rng *rng)
+static void count_failure(struct task *t, struct run *r, const char *code, const struct err *e,
+                          int64_t hint_ms, int64_t now_ms, struct rng *rng)
 {
     const struct workflow_retry *p = &t->workflow->steps[r->step].retry;
     int64_t delay;
@@ -398,7 +439,8 @@ static void count_failure(struct task *t, struct run *r, const char *code, const
     retry_later(t, r, hint_ms > delay ? hint_ms : delay, code, now_ms);
 }
 
-void task_call_done(struct task *t, uint32_t run, struct view finish_reason, struct task_usage usage, int64_t now_ms)
+void task_call_done(struct task *t, uint32_t run, struct view finish_reason,
+                    struct task_usage usage, int64_t now_ms)
 {
     struct run *r = task_run_find(t, run);
     struct err err = {0};
@@ -411,7 +453,8 @@ void task_call_done(struct task *t, uint32_t run, struct view finish_reason, str
     (void)view_copy(finish_reason, r->finish, sizeof r->finish);
     charge(t, r);
     if (r->text.failed) {
-        (void)err_set(&err, ERR_TOO_LARGE, "the output of step %s is over %zu KB", t->workflow->steps[r->step].id, t->step_output_max >> 10);
+        (void)err_set(&err, ERR_TOO_LARGE, "the output of step %s is over %zu KB",
+                      t->workflow->steps[r->step].id, t->step_output_max >> 10);
         task_run_fail(t, r, "output_too_large", &err, false);
     } else if ((value = reply_value(t, r, &err)) != NULL) {
         task_run_complete(t, r, value);
@@ -423,26 +466,31 @@ void task_call_done(struct task *t, uint32_t run, struct view finish_reason, str
     task_advance(t);
 }
 
-void task_call_failed(struct task *t, uint32_t run, enum task_fault fault, const struct err *e, struct view provider_code,
-                      int64_t retry_after_ms, int64_t now_ms, struct rng *rng)
+void task_call_failed(struct task *t, uint32_t run, enum task_fault fault, const struct err *e,
+                      struct view provider_code, int64_t retry_after_ms, int64_t now_ms,
+                      struct rng *rng)
 {
     struct run *r = task_run_find(t, run);
 
     (void)provider_code; /* e's text names it already */
-    if (!r || (r->state != RUN_READY && r->state != RUN_CALLING && r->state != RUN_STREAMING)) return;
+    if (!r || (r->state != RUN_READY && r->state != RUN_CALLING && r->state != RUN_STREAMING))
+        return;
     r->state = RUN_RECORDING; /* nothing is in hand any more */
     switch (fault) {
     case TASK_FAULT_THROTTLE:
     case TASK_FAULT_EXHAUSTED:
     case TASK_FAULT_OUTAGE: {
-        int64_t delay = backoff_delay_ms(500, fault == TASK_FAULT_EXHAUSTED ? 300000 : 30000, true, ++r->waits, rng);
+        int64_t delay = backoff_delay_ms(500, fault == TASK_FAULT_EXHAUSTED ? 300000 : 30000, true,
+                                         ++r->waits, rng);
 
-        retry_later(t, r, retry_after_ms > delay ? retry_after_ms : delay, "provider_unavailable", now_ms);
+        retry_later(t, r, retry_after_ms > delay ? retry_after_ms : delay, "provider_unavailable",
+                    now_ms);
         return;
     }
     case TASK_FAULT_OVERLOAD:
     case TASK_FAULT_BROKEN:
-        count_failure(t, r, e->code == ERR_TIMEOUT ? "timeout" : "provider_unavailable", e, retry_after_ms, now_ms, rng);
+        count_failure(t, r, e->code == ERR_TIMEOUT ? "timeout" : "provider_unavailable", e,
+                      retry_after_ms, now_ms, rng);
         return;
     case TASK_FAULT_FATAL:
         task_run_fail(t, r, "provider_error", e, false);
@@ -477,7 +525,8 @@ void task_tick(struct task *t, int64_t now_ms)
 void task_close(struct task *t, enum job_status status, int64_t now_ms)
 {
     char error[128];
-    int n = snprintf(error, sizeof error, "{\"code\":\"%s\",\"message\":\"%s\"}", status == JOB_EXPIRED ? "deadline_exceeded" : "canceled",
+    int n = snprintf(error, sizeof error, "{\"code\":\"%s\",\"message\":\"%s\"}",
+                     status == JOB_EXPIRED ? "deadline_exceeded" : "canceled",
                      status == JOB_EXPIRED ? "the deadline passed" : "the job was canceled");
 
     (void)now_ms;
@@ -495,7 +544,8 @@ void task_drain(struct task *t, int64_t now_ms)
     for (; k; k = list_next(&t->runs, k)) { /* what has not gone out yet goes to the next worker */
         struct run *r = LIST_ITEM(k, struct run, link);
 
-        if (r->state == RUN_READY || r->state == RUN_RETRYING || r->state == RUN_EVALUATING) task_run_hold(t, r);
+        if (r->state == RUN_READY || r->state == RUN_RETRYING || r->state == RUN_EVALUATING)
+            task_run_hold(t, r);
     }
     tell_paused(t);
 }

@@ -1,10 +1,12 @@
-/* The queue of effects. Hard: an effect's views must outlive the input that made them. Chosen: every queued effect owns one buffer that
- * holds all its bytes; views are rebased onto it when queued (buffers are filled once, so they do not move afterwards). */
+/* The queue of effects. Hard: an effect's views must outlive the input that made them. Chosen:
+ * every queued effect owns one buffer that holds all its bytes; views are rebased onto it when
+ * queued (buffers are filled once, so they do not move afterwards). */
 #include "consumer/task_priv.h"
 
 static size_t view_bytes(const struct task_effect *e)
 {
-    return e->source.len + e->root.len + e->request.len + e->value.len + e->output.len + e->error.len + e->members.len + 1;
+    return e->source.len + e->root.len + e->request.len + e->value.len + e->output.len +
+           e->error.len + e->members.len + 1;
 }
 
 static void rebase(struct buf *b, struct view *v)

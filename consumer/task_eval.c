@@ -1,13 +1,16 @@
 /* Expressions of a run: what they see, which of them need jq, and what comes out.
  *
- * Hard: a template may hold several jq expressions that are answered later and in any order, while the document they see must be the one of
- * the asking moment. Chosen: plain paths are read here and now; the jq ones are asked with the document's text at that moment, and the template is
- * filled when the last answer is in. Outputs of steps only ever get added, so the paths filled then see the same values. */
+ * Hard: a template may hold several jq expressions that are answered later and in any order, while
+ * the document they see must be the one of the asking moment. Chosen: plain paths are read here and
+ * now; the jq ones are asked with the document's text at that moment, and the template is filled
+ * when the last answer is in. Outputs of steps only ever get added, so the paths filled then see
+ * the same values. */
 #include "consumer/task_priv.h"
 
 enum err_code task_doc_new(struct task *t, const struct task_options *o, struct err *err)
 {
-    static const struct json_limits limits = {.bytes_max = 1 << 20, .depth_max = 64, .nodes_max = 200000};
+    static const struct json_limits limits = {
+        .bytes_max = 1 << 20, .depth_max = 64, .nodes_max = 200000};
     struct json_t *input = NULL;
     struct json_t *job;
 
@@ -16,7 +19,8 @@ enum err_code task_doc_new(struct task *t, const struct task_options *o, struct 
     } else {
         input = json_null();
     }
-    job = json_pack("{s:s, s:s, s:I}", "id", t->id.text, "workflow", t->workflow->name, "attempt", (json_int_t)t->starts);
+    job = json_pack("{s:s, s:s, s:I}", "id", t->id.text, "workflow", t->workflow->name, "attempt",
+                    (json_int_t)t->starts);
     t->doc = json_pack("{s:o, s:{}, s:o}", "input", input, "steps", "job", job);
     return t->doc ? ERR_OK : err_set(err, ERR_NOMEM, "no memory for the job's document");
 }
@@ -26,7 +30,8 @@ void task_doc_set_output(struct task *t, size_t step, struct json_t *take_output
     struct json_t *steps = json_object_get(t->doc, "steps");
     struct json_t *entry = json_pack("{s:o}", "output", take_output);
 
-    if (!entry || json_object_set_new(steps, t->workflow->steps[step].id, entry) != 0) t->no_memory = true;
+    if (!entry || json_object_set_new(steps, t->workflow->steps[step].id, entry) != 0)
+        t->no_memory = true;
 }
 
 struct json_t *task_goal_template(struct task *t, const struct run *r)
@@ -61,7 +66,8 @@ static void set_loop_variable(struct task *t, const struct run *r, bool on)
         json_object_del(t->doc, s->as);
 }
 
-static void fill(struct task *t, struct run *r, struct json_t *tmpl, struct json_t **ret, struct err *err)
+static void fill(struct task *t, struct run *r, struct json_t *tmpl, struct json_t **ret,
+                 struct err *err)
 {
     *ret = NULL;
     set_loop_variable(t, r, true);
@@ -84,7 +90,9 @@ static enum err_code ask(struct task *t, struct run *r, struct err *err)
     set_loop_variable(t, r, true);
     json_put(&t->root, t->doc);
     set_loop_variable(t, r, false);
-    if (t->root.failed) return err_set(err, ERR_TOO_LARGE, "the values an expression sees are over %d MB", TASK_ROOT_MAX >> 20);
+    if (t->root.failed)
+        return err_set(err, ERR_TOO_LARGE, "the values an expression sees are over %d MB",
+                       TASK_ROOT_MAX >> 20);
     e.root = buf_view(&t->root);
     for (size_t i = 0; i < r->expr_count; i++) {
         e.source = r->exprs[i].source;
@@ -93,20 +101,25 @@ static enum err_code ask(struct task *t, struct run *r, struct err *err)
     return ERR_OK;
 }
 
-/* Sources are views into the template's strings; the workflow holds it for longer than the run lives, but a wrapped when/foreach
- * string dies with its json: point into the workflow's own bytes instead. */
+/* Sources are views into the template's strings; the workflow holds it for longer than the run
+ * lives, but a wrapped when/foreach string dies with its json: point into the workflow's own bytes
+ * instead. */
 static void own_sources(struct task *t, struct run *r)
 {
     const struct workflow_step *s = r->step == TASK_NO_STEP ? NULL : &t->workflow->steps[r->step];
-    const char *whole = r->goal == EVAL_WHEN ? s->when : r->goal == EVAL_FOREACH ? s->foreach : NULL;
+    const char *whole = r->goal == EVAL_WHEN      ? s->when
+                        : r->goal == EVAL_FOREACH ? s->foreach
+                                                  : NULL;
     struct expr_segment seg[2];
     size_t n = 0;
 
     if (!whole || r->expr_count != 1) return;
-    if (expr_split(view_of(whole), seg, 2, &n, NULL) == ERR_OK && n == 1) r->exprs[0].source = seg[0].text;
+    if (expr_split(view_of(whole), seg, 2, &n, NULL) == ERR_OK && n == 1)
+        r->exprs[0].source = seg[0].text;
 }
 
-bool task_eval_begin(struct task *t, struct run *r, enum eval_goal goal, struct json_t **ret, struct err *err)
+bool task_eval_begin(struct task *t, struct run *r, enum eval_goal goal, struct json_t **ret,
+                     struct err *err)
 {
     struct json_t *tmpl;
     bool done = true;
@@ -149,10 +162,11 @@ static bool store_answer(struct run *r, struct view source, struct json_t *take_
     return false;
 }
 
-bool task_eval_feed(struct task *t, struct run *r, struct view source, struct view value, const struct err *e, struct json_t **ret,
-                    struct err *err)
+bool task_eval_feed(struct task *t, struct run *r, struct view source, struct view value,
+                    const struct err *e, struct json_t **ret, struct err *err)
 {
-    static const struct json_limits limits = {.bytes_max = TASK_ROOT_MAX, .depth_max = 256, .nodes_max = 1000000};
+    static const struct json_limits limits = {
+        .bytes_max = TASK_ROOT_MAX, .depth_max = 256, .nodes_max = 1000000};
     struct json_t *tree = NULL, *tmpl;
 
     *ret = NULL;

@@ -1,8 +1,9 @@
 /* One run: a step, or one item of a foreach step. See the picture in task.h.
  *
- * Hard: the same run is tried several times, with four kinds of failure that count differently (task.h, enum task_fault), and a late answer of an
- * earlier try must find nobody. Chosen: every try of a call has the run's id; ids are never reused within a task, and a run that is cut
- * gets no further input because it is no longer in the list. */
+ * Hard: the same run is tried several times, with four kinds of failure that count differently
+ * (task.h, enum task_fault), and a late answer of an earlier try must find nobody. Chosen: every
+ * try of a call has the run's id; ids are never reused within a task, and a run that is cut gets no
+ * further input because it is no longer in the list. */
 #include "consumer/backoff.h"
 #include "consumer/task_priv.h"
 
@@ -56,7 +57,8 @@ int64_t task_run_attempt(const struct task *t, const struct run *r)
     return (t->starts - 1) * step_of(t, r)->retry.max_attempts + r->attempt;
 }
 
-/* --- opening: when -> foreach -> spec -------------------------------------------------------------------------------- */
+/* --- opening: when -> foreach -> spec
+ * -------------------------------------------------------------------------------- */
 void task_run_open(struct task *t, struct run *r, enum eval_goal goal)
 {
     struct json_t *value;
@@ -90,7 +92,9 @@ static void after_foreach(struct task *t, struct run *r, struct json_t *take_val
     size_t step = r->step;
 
     if (!json_is_array(take_value) || json_array_size(take_value) > TASK_ITEMS_MAX) {
-        (void)err_set(&err, ERR_INVALID, "foreach of step %s did not give an array of at most %d items", step_of(t, r)->id, TASK_ITEMS_MAX);
+        (void)err_set(&err, ERR_INVALID,
+                      "foreach of step %s did not give an array of at most %d items",
+                      step_of(t, r)->id, TASK_ITEMS_MAX);
         json_decref(take_value);
         task_run_fail(t, r, "expression_error", &err, false);
         return;
@@ -99,7 +103,9 @@ static void after_foreach(struct task *t, struct run *r, struct json_t *take_val
     task_step_foreach(t, step, take_value);
 }
 
-/* --- calling --------------------------------------------------------------------------------------------------------- */
+/* --- calling
+ * ---------------------------------------------------------------------------------------------------------
+ */
 static void ask_call(struct task *t, struct run *r)
 {
     const struct workflow_step *s = step_of(t, r);
@@ -122,7 +128,8 @@ static void ask_call(struct task *t, struct run *r)
     task_emit(t, &e);
 }
 
-/* The workflow's own keys that are not the provider's are left out; response_schema becomes response_format. */
+/* The workflow's own keys that are not the provider's are left out; response_schema becomes
+ * response_format. */
 static void prepare_call(struct task *t, struct run *r, struct json_t *take_spec)
 {
     const struct workflow_step *s = step_of(t, r);
@@ -130,10 +137,12 @@ static void prepare_call(struct task *t, struct run *r, struct json_t *take_spec
     struct err err;
 
     if (schema) {
-        struct json_t *format = json_pack("{s:s, s:{s:s, s:b, s:O}}", "type", "json_schema", "json_schema", "name", s->id, "strict", 1,
-                                          "schema", schema);
+        struct json_t *format =
+            json_pack("{s:s, s:{s:s, s:b, s:O}}", "type", "json_schema", "json_schema", "name",
+                      s->id, "strict", 1, "schema", schema);
 
-        if (!format || json_object_set_new(take_spec, "response_format", format) != 0) t->no_memory = true;
+        if (!format || json_object_set_new(take_spec, "response_format", format) != 0)
+            t->no_memory = true;
         json_object_del(take_spec, "response_schema");
     }
     json_object_del(take_spec, "model");
@@ -175,7 +184,9 @@ static void after_spec(struct task *t, struct run *r, struct json_t *take_value)
     assert(!"unknown step kind");
 }
 
-/* --- outcomes -------------------------------------------------------------------------------------------------------- */
+/* --- outcomes
+ * --------------------------------------------------------------------------------------------------------
+ */
 static void put_error(struct jw *w, const struct run *r, const char *step)
 {
     jw_object(w);
@@ -195,7 +206,8 @@ static void put_usage(struct jw *w, const struct run *r)
     jw_end_object(w);
 }
 
-/* Members of the checkpoint record and of the step.completed / step.failed event: ,"k":v without the braces for an event. */
+/* Members of the checkpoint record and of the step.completed / step.failed event: ,"k":v without
+ * the braces for an event. */
 static void put_outcome(struct jw *w, const struct run *r, size_t output_max)
 {
     struct buf out;
@@ -228,7 +240,8 @@ static void tell_outcome(struct task *t, struct run *r)
     jw_end_object(&w);
     if (b.len > 2) { /* "{...}" -> ",..." */
         b.data[0] = ',';
-        task_emit_event(t, r->failing ? EVENT_STEP_FAILED : EVENT_STEP_COMPLETED, r, view_make(b.data, b.len - 1));
+        task_emit_event(t, r->failing ? EVENT_STEP_FAILED : EVENT_STEP_COMPLETED, r,
+                        view_make(b.data, b.len - 1));
     } else {
         task_emit_event(t, r->failing ? EVENT_STEP_FAILED : EVENT_STEP_COMPLETED, r, VIEW_NONE);
     }
@@ -237,7 +250,11 @@ static void tell_outcome(struct task *t, struct run *r)
 
 static void ask_checkpoint(struct task *t, struct run *r)
 {
-    struct task_effect e = {.kind = TASK_CHECKPOINT, .run = r->id, .step = step_of(t, r)->id, .item = r->item, .attempt = r->attempt};
+    struct task_effect e = {.kind = TASK_CHECKPOINT,
+                            .run = r->id,
+                            .step = step_of(t, r)->id,
+                            .item = r->item,
+                            .attempt = r->attempt};
     struct buf b;
     struct jw w;
 
@@ -275,7 +292,8 @@ void task_run_complete(struct task *t, struct run *r, struct json_t *take_output
 
     if (!output_fits(t, take_output)) {
         json_decref(take_output);
-        (void)err_set(&err, ERR_TOO_LARGE, "the output of step %s is over %zu KB", step_of(t, r)->id, t->step_output_max >> 10);
+        (void)err_set(&err, ERR_TOO_LARGE, "the output of step %s is over %zu KB",
+                      step_of(t, r)->id, t->step_output_max >> 10);
         task_run_fail(t, r, "output_too_large", &err, false);
         return;
     }
@@ -317,7 +335,8 @@ void task_checkpointed(struct task *t, uint32_t id, int64_t now_ms)
     task_advance(t);
 }
 
-void task_run_fail(struct task *t, struct run *r, const char *code, const struct err *e, bool exhausted)
+void task_run_fail(struct task *t, struct run *r, const char *code, const struct err *e,
+                   bool exhausted)
 {
     const struct workflow_step *s = step_of(t, r);
     struct buf b;
@@ -348,11 +367,15 @@ void task_run_value(struct task *t, struct run *r, struct json_t *take_value, co
 {
     if (!take_value) {
         if (r->step == TASK_NO_STEP) {
-            task_finish(t, JOB_FAILED, VIEW_NONE, VIEW_LIT("{\"code\":\"expression_error\",\"message\":\"the workflow's output failed\"}"),
-                        false);
+            task_finish(
+                t, JOB_FAILED, VIEW_NONE,
+                VIEW_LIT(
+                    "{\"code\":\"expression_error\",\"message\":\"the workflow's output failed\"}"),
+                false);
             return;
         }
-        task_run_fail(t, r, err->code == ERR_TOO_LARGE ? "output_too_large" : "expression_error", err, false);
+        task_run_fail(t, r, err->code == ERR_TOO_LARGE ? "output_too_large" : "expression_error",
+                      err, false);
         return;
     }
     switch (r->goal) {
@@ -378,7 +401,9 @@ void task_run_value(struct task *t, struct run *r, struct json_t *take_value, co
         json_put(&b, take_value);
         json_decref(take_value);
         if (b.failed)
-            task_finish(t, JOB_FAILED, VIEW_NONE, VIEW_LIT("{\"code\":\"output_too_large\",\"message\":\"the job's output is over its limit\"}"),
+            task_finish(t, JOB_FAILED, VIEW_NONE,
+                        VIEW_LIT("{\"code\":\"output_too_large\",\"message\":\"the job's output is "
+                                 "over its limit\"}"),
                         false);
         else
             task_finish(t, JOB_SUCCEEDED, buf_view(&b), VIEW_NONE, false);

@@ -4,13 +4,16 @@
 
 extern char **environ;
 
-static const char main_what[] = "Serves Sluice's HTTP API: takes jobs, streams their events. SIGTERM stops it, SIGHUP reloads\n"
-                                "tenants, models and workflows. The admin port has /healthz /readyz /metrics.";
+static const char main_what[] =
+    "Serves Sluice's HTTP API: takes jobs, streams their events. SIGTERM stops it, SIGHUP reloads\n"
+    "tenants, models and workflows. The admin port has /healthz /readyz /metrics.";
 
 static int main_run(const struct program *p)
 {
-    const struct gateway_options o = {
-        .config_path = p->config_path, .env = p->env, .flags = p->flags, .flag_count = p->flag_count};
+    const struct gateway_options o = {.config_path = p->config_path,
+                                      .env = p->env,
+                                      .flags = p->flags,
+                                      .flag_count = p->flag_count};
     struct err err = {.code = ERR_OK};
 
     if (gateway_run(p->config, &o, &err) == ERR_OK) return 0;

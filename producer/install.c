@@ -1,7 +1,8 @@
 /* The topics of an installation, made if they are missing.
  *
- * Hard: gateway and consumers start in any order, with Kafka not yet there, and an attempt under way cannot be called back. Chosen: one
- * attempt at a time; a free while one is under way only marks it, and the attempt's end frees it. */
+ * Hard: gateway and consumers start in any order, with Kafka not yet there, and an attempt under
+ * way cannot be called back. Chosen: one attempt at a time; a free while one is under way only
+ * marks it, and the attempt's end frees it. */
 #include "producer/install.h"
 
 enum { RETRY_MS = 1000, SETTINGS_PER_TOPIC = 4 };
@@ -16,10 +17,12 @@ struct install {
     bool trying, done, told_away, freed;
 };
 
-struct kafka_options install_kafka_options(const struct config *config, const char *client_id, struct kafka_setting *settings)
+struct kafka_options install_kafka_options(const struct config *config, const char *client_id,
+                                           struct kafka_setting *settings)
 {
     for (size_t i = 0; i < config->kafka.setting_count; i++)
-        settings[i] = (struct kafka_setting){config->kafka.settings[i].name, config->kafka.settings[i].value};
+        settings[i] =
+            (struct kafka_setting){config->kafka.settings[i].name, config->kafka.settings[i].value};
     return (struct kafka_options){.brokers = config->kafka.brokers,
                                   .client_id = client_id,
                                   .settings = settings,
@@ -38,12 +41,14 @@ static void describe(struct install *i, enum topic t)
         s[n++] = (struct kafka_setting){"retention.ms", i->numbers[t][0]};
     }
     s[n++] = (struct kafka_setting){"retention.bytes", "-1"};
-    if (i->options.config->kafka.replication_factor >= 3) s[n++] = (struct kafka_setting){"min.insync.replicas", "2"};
-    i->specs[t] = (struct kafka_topic_spec){.name = i->options.topics->names[t],
-                                            .partitions = policy.one_partition ? 1 : (int)i->options.config->kafka.partitions,
-                                            .replication = (int)i->options.config->kafka.replication_factor,
-                                            .settings = s,
-                                            .setting_count = n};
+    if (i->options.config->kafka.replication_factor >= 3)
+        s[n++] = (struct kafka_setting){"min.insync.replicas", "2"};
+    i->specs[t] = (struct kafka_topic_spec){
+        .name = i->options.topics->names[t],
+        .partitions = policy.one_partition ? 1 : (int)i->options.config->kafka.partitions,
+        .replication = (int)i->options.config->kafka.replication_factor,
+        .settings = s,
+        .setting_count = n};
 }
 
 static void release(struct install *i)
@@ -66,11 +71,15 @@ static void attempt_done(void *arg, const struct err *e)
     }
     if (!e || e->code == ERR_CONFLICT) {
         i->done = !e;
-        if (e) log_event(i->options.log, LOG_ERROR, VIEW_NONE, "topics_mismatch", LOG_S("error", e->text));
+        if (e)
+            log_event(i->options.log, LOG_ERROR, VIEW_NONE, "topics_mismatch",
+                      LOG_S("error", e->text));
         i->options.done(i->options.arg, e);
         return;
     }
-    if (!i->told_away) log_event(i->options.log, LOG_WARN, VIEW_NONE, "waiting_for_kafka", LOG_S("error", e->text));
+    if (!i->told_away)
+        log_event(i->options.log, LOG_WARN, VIEW_NONE, "waiting_for_kafka",
+                  LOG_S("error", e->text));
     i->told_away = true;
     timerq_set(loop_timers(i->options.loop), &i->retry, clock->mono_ms + RETRY_MS, attempt, i);
 }
@@ -78,10 +87,12 @@ static void attempt_done(void *arg, const struct err *e)
 static void attempt(void *arg)
 {
     struct install *i = arg;
-    const struct kafka_options o = install_kafka_options(i->options.config, "sluice-install", i->common);
+    const struct kafka_options o =
+        install_kafka_options(i->options.config, "sluice-install", i->common);
 
     i->trying = true;
-    kafka_topics_ensure(i->options.loop, &o, i->specs, TOPIC_COUNT, i->options.warm, attempt_done, i);
+    kafka_topics_ensure(i->options.loop, &o, i->specs, TOPIC_COUNT, i->options.warm, attempt_done,
+                        i);
 }
 
 struct install *install_new(const struct install_options *o, struct err *err)

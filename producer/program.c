@@ -1,4 +1,5 @@
-/* The command line of a daemon. Hard: nothing; chosen: one place, so that every program answers the same flags with the same words. */
+/* The command line of a daemon. Hard: nothing; chosen: one place, so that every program answers the
+ * same flags with the same words. */
 #include "producer/program.h"
 #include <assert.h>
 
@@ -41,14 +42,16 @@ static enum program_verdict help(const struct program *p)
     struct buf out;
 
     buf_init(&out, TEXT_MAX);
-    printf("usage: %s [--config FILE] [--check | --print-config] [--SECTION.KEY=VALUE ...]\n\n%s\n\n"
-           "  --config FILE    configuration (else SLUICE_CONFIG, else defaults)\n"
-           "  --check          say what is wrong with the configuration, and exit\n"
-           "  --print-config   show the effective configuration, secrets masked, and exit\n"
-           "  --version        print the version and exit\n"
-           "  --help           this text\n%s\n"
-           "Any key of the configuration can be given as a flag, or by environment (SLUICE_GATEWAY_LISTEN):\n\n",
-           p->name, p->what, p->more_usage ? p->more_usage : "");
+    printf(
+        "usage: %s [--config FILE] [--check | --print-config] [--SECTION.KEY=VALUE ...]\n\n%s\n\n"
+        "  --config FILE    configuration (else SLUICE_CONFIG, else defaults)\n"
+        "  --check          say what is wrong with the configuration, and exit\n"
+        "  --print-config   show the effective configuration, secrets masked, and exit\n"
+        "  --version        print the version and exit\n"
+        "  --help           this text\n%s\n"
+        "Any key of the configuration can be given as a flag, or by environment "
+        "(SLUICE_GATEWAY_LISTEN):\n\n",
+        p->name, p->what, p->more_usage ? p->more_usage : "");
     (void)config_print_keys(&out, false);
     put(&out, stdout);
     buf_fini(&out);
@@ -61,7 +64,8 @@ static bool load(struct program *p)
     struct buf errors;
 
     buf_init(&errors, TEXT_MAX);
-    if (config_load(p->config_path, p->env, p->flags, p->flag_count, &p->config, &errors, &err) != ERR_OK) {
+    if (config_load(p->config_path, p->env, p->flags, p->flag_count, &p->config, &errors, &err) !=
+        ERR_OK) {
         put(&errors, stderr);
         if (!errors.len) fprintf(stderr, "%s: %s\n", p->name, err.text);
         p->config = NULL;

@@ -2,7 +2,8 @@
 #define PRODUCER_PROGRAM_H
 #include "schemas/config.h"
 
-/* What every daemon's main does before it begins: flags, configuration, --check, --print-config, --help, --version. */
+/* What every daemon's main does before it begins: flags, configuration, --check, --print-config,
+ * --help, --version. */
 #define SLUICE_VERSION "0.1.0"
 enum { PROGRAM_FLAGS_MAX = 256 };
 
@@ -18,7 +19,7 @@ struct program {
 };
 
 enum program_verdict {
-    PROGRAM_RUN,  /* begin, with p->config */
+    PROGRAM_RUN,   /* begin, with p->config */
     PROGRAM_CHECK, /* --check: the configuration is good in itself; check the rest, and exit */
     PROGRAM_EXIT_OK,
     PROGRAM_EXIT_BAD /* told on stderr what is wrong: exit 2 */

@@ -1,11 +1,11 @@
-/* jq in its cage, for real: the consumer program of this build is started as a helper. Values, errors that hide what they quote, hanging and hungry
- * expressions, nothing of the environment. */
+/* jq in its cage, for real: the consumer program of this build is started as a helper. Values,
+ * errors that hide what they quote, hanging and hungry expressions, nothing of the environment. */
 #include "consumer/jq_helper.h"
 #include "consumer/jq_pool.h"
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <unistd.h>
-#include <cmocka.h>
 
 struct result {
     struct loop *loop;
@@ -37,10 +37,12 @@ static const char *program(void)
     return path;
 }
 
-static void evaluate(const char *const *sources, const char *root, struct result *results, size_t count, int64_t timeout_ms)
+static void evaluate(const char *const *sources, const char *root, struct result *results,
+                     size_t count, int64_t timeout_ms)
 {
     struct loop *loop = loop_new(NULL);
-    const struct jq_pool_options o = {.program = program(), .helpers = 2, .waiting_max = 8, .timeout_ms = timeout_ms};
+    const struct jq_pool_options o = {
+        .program = program(), .helpers = 2, .waiting_max = 8, .timeout_ms = timeout_ms};
     struct jq_pool *pool = jq_pool_new(loop, &o, NULL);
     struct eval_port port = jq_pool_port(pool);
     size_t left = count;
@@ -57,7 +59,8 @@ static void evaluate(const char *const *sources, const char *root, struct result
 
 static void test_values(void **state)
 {
-    static const char *const sources[] = {".a + 1", "[.b[] | ascii_upcase]", "$ENV | length", "env.HOME", "empty", ".a |", "input"};
+    static const char *const sources[] = {
+        ".a + 1", "[.b[] | ascii_upcase]", "$ENV | length", "env.HOME", "empty", ".a |", "input"};
     struct result r[7] = {0};
 
     (void)state;
@@ -115,7 +118,8 @@ static void test_clean(void **state)
     char text[200];
 
     (void)state;
-    jq_error_clean(VIEW_LIT("string (\"a (b)\") and number (1) cannot be added"), text, sizeof text);
+    jq_error_clean(VIEW_LIT("string (\"a (b)\") and number (1) cannot be added"), text,
+                   sizeof text);
     assert_null(strchr(text, 'b') && strstr(text, "a (b)") ? text : NULL);
     jq_error_clean(VIEW_LIT("my own words"), text, sizeof text);
     assert_string_equal(text, "jq: the expression raised an error");
@@ -123,9 +127,10 @@ static void test_clean(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_values), cmocka_unit_test(test_errors_do_not_quote),
-                                       cmocka_unit_test(test_hanging_is_killed_and_the_next_runs),
-                                       cmocka_unit_test(test_too_many_waiting), cmocka_unit_test(test_clean)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_values), cmocka_unit_test(test_errors_do_not_quote),
+        cmocka_unit_test(test_hanging_is_killed_and_the_next_runs),
+        cmocka_unit_test(test_too_many_waiting), cmocka_unit_test(test_clean)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

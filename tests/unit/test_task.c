@@ -1,9 +1,10 @@
-/* The task machine: order of steps, foreach, retries by fault, recorded outcomes, drain, end. A small script driver plays the
- * worker: it performs effects and writes what it saw as text, so that a case is one string to compare. */
+/* The task machine: order of steps, foreach, retries by fault, recorded outcomes, drain, end. A
+ * small script driver plays the worker: it performs effects and writes what it saw as text, so that
+ * a case is one string to compare. */
 #include "consumer/task.h"
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <cmocka.h>
 
 struct play {
     struct workflow *workflow;
@@ -73,14 +74,16 @@ static void perform(struct play *p, const struct task_effect *e)
         on_checkpoint(p, e);
         break;
     case TASK_EVENT:
-        if (e->event != EVENT_STEP_DELTA) note(p, "%s:%s/%lld", event_type_name(e->event), e->step, (long long)e->item);
+        if (e->event != EVENT_STEP_DELTA)
+            note(p, "%s:%s/%lld", event_type_name(e->event), e->step, (long long)e->item);
         break;
     case TASK_CHARGE:
     case TASK_WAKE:
         break;
     case TASK_END:
-        note(p, "END:%s%s:%.*s%.*s", job_status_name(e->status), e->dead_letter ? "+dlq" : "", (int)e->output.len,
-             e->output.ptr ? e->output.ptr : "", (int)e->error.len, e->error.ptr ? e->error.ptr : "");
+        note(p, "END:%s%s:%.*s%.*s", job_status_name(e->status), e->dead_letter ? "+dlq" : "",
+             (int)e->output.len, e->output.ptr ? e->output.ptr : "", (int)e->error.len,
+             e->error.ptr ? e->error.ptr : "");
         break;
     case TASK_PAUSED:
         note(p, "paused");
@@ -100,12 +103,17 @@ static void begin(struct play *p, const char *yaml, const char *input, int64_t s
 {
     struct job_head head = {.id = {.text = "01234567-89ab-7cde-8f01-23456789abcd"}};
     struct err err = {0};
-    struct task_options o = {.head = &head, .input = view_of(input), .starts = starts, .step_output_max = 1 << 19, .job_output_max = 768 << 10};
+    struct task_options o = {.head = &head,
+                             .input = view_of(input),
+                             .starts = starts,
+                             .step_output_max = 1 << 19,
+                             .job_output_max = 768 << 10};
 
     if (!p->workflow) {
         rng_seed(&p->rng, 1);
         buf_init(&p->seen, 1 << 16);
-        if (workflow_parse(view_of(yaml), "test.yaml", &p->workflow, &err) != ERR_OK) fail_msg("%s: %s", err.where, err.text);
+        if (workflow_parse(view_of(yaml), "test.yaml", &p->workflow, &err) != ERR_OK)
+            fail_msg("%s: %s", err.where, err.text);
     }
     o.workflow = p->workflow;
     if (task_new(&o, &p->task, &err) != ERR_OK) fail_msg("%s", err.text);
@@ -156,9 +164,10 @@ static void expect(struct play *p, const char *text)
     buf_reset(&p->seen);
 }
 
-static const char two_steps[] = "name: two\nversion: 1\nsteps:\n"
-                                "  - id: a\n    llm: {model: fast, messages: [{role: user, content: \"${ .input.q }\"}]}\n"
-                                "  - id: b\n    needs: [a]\n    transform: {said: \"${ .steps.a.output }\", n: 0.1}\n";
+static const char two_steps[] =
+    "name: two\nversion: 1\nsteps:\n"
+    "  - id: a\n    llm: {model: fast, messages: [{role: user, content: \"${ .input.q }\"}]}\n"
+    "  - id: b\n    needs: [a]\n    transform: {said: \"${ .steps.a.output }\", n: 0.1}\n";
 
 static void test_two_steps(void **state)
 {
@@ -169,8 +178,9 @@ static void test_two_steps(void **state)
     start(&p);
     expect(&p, "call:a/-1#1");
     reply(&p, 0, "hello");
-    expect(&p, "step.started:a/-1 rec:a/-1 step.completed:a/-1 step.started:b/-1 step.completed:b/-1 "
-               "END:succeeded:{\"said\":\"hello\",\"n\":0.1}");
+    expect(&p,
+           "step.started:a/-1 rec:a/-1 step.completed:a/-1 step.started:b/-1 step.completed:b/-1 "
+           "END:succeeded:{\"said\":\"hello\",\"n\":0.1}");
     assert_true(task_is_ended(p.task));
     finish(&p);
 }
@@ -187,22 +197,27 @@ static void test_recorded_step_is_not_run_again(void **state)
     task_free(p.task);
     buf_reset(&p.seen);
     begin(&p, two_steps, "{\"q\":\"hi\"}", 2);
-    assert_int_equal(task_restore(p.task, VIEW_LIT("a"), -1, view_of(p.checkpoint[0]), &err), ERR_OK);
+    assert_int_equal(task_restore(p.task, VIEW_LIT("a"), -1, view_of(p.checkpoint[0]), &err),
+                     ERR_OK);
     start(&p);
-    expect(&p, "step.started:b/-1 step.completed:b/-1 END:succeeded:{\"said\":\"hello\",\"n\":0.1}");
+    expect(&p,
+           "step.started:b/-1 step.completed:b/-1 END:succeeded:{\"said\":\"hello\",\"n\":0.1}");
     finish(&p);
 }
 
 static void test_a_conditional_recorded_step_is_not_run_again(void **state)
 {
-    static const char yaml[] = "name: w\nversion: 1\nsteps:\n  - id: a\n    when: \"${ .input.go }\"\n"
-                               "    llm: {model: fast, messages: [{role: user, content: x}]}\n";
+    static const char yaml[] =
+        "name: w\nversion: 1\nsteps:\n  - id: a\n    when: \"${ .input.go }\"\n"
+        "    llm: {model: fast, messages: [{role: user, content: x}]}\n";
     struct play p = {0};
     struct err err;
 
     (void)state;
     begin(&p, yaml, "{\"go\":true}", 2);
-    assert_int_equal(task_restore(p.task, VIEW_LIT("a"), -1, VIEW_LIT("{\"status\":\"completed\",\"output\":\"kept\"}"), &err), ERR_OK);
+    assert_int_equal(task_restore(p.task, VIEW_LIT("a"), -1,
+                                  VIEW_LIT("{\"status\":\"completed\",\"output\":\"kept\"}"), &err),
+                     ERR_OK);
     start(&p);
     expect(&p, "END:succeeded:\"kept\"");
     task_free(p.task);
@@ -214,7 +229,8 @@ static void test_a_conditional_recorded_step_is_not_run_again(void **state)
 
 static void test_retries_by_fault(void **state)
 {
-    static const char yaml[] = "name: r\nversion: 1\nsteps:\n  - id: a\n    retry: {max_attempts: 2, initial: 100ms, max: 1s}\n"
+    static const char yaml[] = "name: r\nversion: 1\nsteps:\n  - id: a\n    retry: {max_attempts: "
+                               "2, initial: 100ms, max: 1s}\n"
                                "    llm: {model: fast, messages: [{role: user, content: x}]}\n";
     struct play p = {0};
 
@@ -231,7 +247,8 @@ static void test_retries_by_fault(void **state)
     expect(&p, "step.started:a/-1 step.retrying:a/-1 call:a/-1#2");
     fault(&p, 7, TASK_FAULT_OVERLOAD);
     expect(&p, "step.started:a/-1 step.failed:a/-1 "
-               "END:failed+dlq:{\"code\":\"provider_unavailable\",\"message\":\"status 500\",\"step\":\"a\"}");
+               "END:failed+dlq:{\"code\":\"provider_unavailable\",\"message\":\"status "
+               "500\",\"step\":\"a\"}");
     finish(&p);
 }
 
@@ -246,10 +263,12 @@ static void test_attempts_rise_over_starts(void **state)
     finish(&p);
 }
 
-static const char each[] = "name: e\nversion: 1\nsteps:\n"
-                           "  - id: s\n    foreach: \"${ .input.texts }\"\n    as: t\n    concurrency: 2\n    on_error: continue\n"
-                           "    llm: {model: fast, messages: [{role: user, content: \"say ${ .t }\"}]}\n"
-                           "output: \"${ .steps.s.output }\"\n";
+static const char each[] =
+    "name: e\nversion: 1\nsteps:\n"
+    "  - id: s\n    foreach: \"${ .input.texts }\"\n    as: t\n    concurrency: 2\n    on_error: "
+    "continue\n"
+    "    llm: {model: fast, messages: [{role: user, content: \"say ${ .t }\"}]}\n"
+    "output: \"${ .steps.s.output }\"\n";
 
 static void test_foreach(void **state)
 {
@@ -264,7 +283,8 @@ static void test_foreach(void **state)
     fault(&p, 0, TASK_FAULT_FATAL);
     expect(&p, "step.started:s/0 rec:s/0 step.failed:s/0");
     reply(&p, 2, "Z");
-    expect(&p, "step.started:s/2 rec:s/2 step.completed:s/2 step.completed:s/-1 END:succeeded:[null,\"Y\",\"Z\"]");
+    expect(&p, "step.started:s/2 rec:s/2 step.completed:s/2 step.completed:s/-1 "
+               "END:succeeded:[null,\"Y\",\"Z\"]");
     finish(&p);
 }
 
@@ -275,12 +295,16 @@ static void test_foreach_resumes_where_it_was(void **state)
 
     (void)state;
     begin(&p, each, "{\"texts\":[\"x\",\"y\",\"z\"]}", 2);
-    assert_int_equal(task_restore(p.task, VIEW_LIT("s"), 0, VIEW_LIT("{\"status\":\"completed\",\"output\":\"X\"}"), &err), ERR_OK);
-    assert_int_equal(task_restore(p.task, VIEW_LIT("s"), 2, VIEW_LIT("{\"status\":\"failed\"}"), &err), ERR_OK);
+    assert_int_equal(task_restore(p.task, VIEW_LIT("s"), 0,
+                                  VIEW_LIT("{\"status\":\"completed\",\"output\":\"X\"}"), &err),
+                     ERR_OK);
+    assert_int_equal(
+        task_restore(p.task, VIEW_LIT("s"), 2, VIEW_LIT("{\"status\":\"failed\"}"), &err), ERR_OK);
     start(&p);
     expect(&p, "step.started:s/-1 call:s/1#6");
     reply(&p, 0, "Y");
-    expect(&p, "step.started:s/1 rec:s/1 step.completed:s/1 step.completed:s/-1 END:succeeded:[\"X\",\"Y\",null]");
+    expect(&p, "step.started:s/1 rec:s/1 step.completed:s/1 step.completed:s/-1 "
+               "END:succeeded:[\"X\",\"Y\",null]");
     finish(&p);
 }
 
@@ -340,7 +364,8 @@ static void test_cancel_cuts_calls(void **state)
     drive(&p);
     task_close(p.task, JOB_CANCELED, 0);
     drive(&p);
-    expect(&p, "call:a/-1#1 step.started:a/-1 cut END:canceled:{\"code\":\"canceled\",\"message\":\"the job was canceled\"}");
+    expect(&p, "call:a/-1#1 step.started:a/-1 cut "
+               "END:canceled:{\"code\":\"canceled\",\"message\":\"the job was canceled\"}");
     reply(&p, 0, "late");
     expect(&p, "");
     finish(&p);
@@ -349,8 +374,10 @@ static void test_cancel_cuts_calls(void **state)
 static void test_jq_and_schema(void **state)
 {
     static const char yaml[] =
-        "name: j\nversion: 1\nsteps:\n  - id: a\n    retry: {max_attempts: 2, initial: 1ms, max: 1ms}\n"
-        "    llm: {model: fast, messages: [{role: user, content: \"${ .input | keys }\"}], response_schema: {type: object, required: [n]}}\n";
+        "name: j\nversion: 1\nsteps:\n  - id: a\n    retry: {max_attempts: 2, initial: 1ms, max: "
+        "1ms}\n"
+        "    llm: {model: fast, messages: [{role: user, content: \"${ .input | keys }\"}], "
+        "response_schema: {type: object, required: [n]}}\n";
     struct play p = {0};
 
     (void)state;
@@ -361,7 +388,8 @@ static void test_jq_and_schema(void **state)
     expect(&p, "step.started:a/-1 step.retrying:a/-1");
     later(&p, 1000);
     reply(&p, 1, "{\"n\":1}");
-    expect(&p, "call:a/-1#2 step.started:a/-1 rec:a/-1 step.completed:a/-1 END:succeeded:{\"n\":1}");
+    expect(&p,
+           "call:a/-1#2 step.started:a/-1 rec:a/-1 step.completed:a/-1 END:succeeded:{\"n\":1}");
     finish(&p);
 }
 
