@@ -1,9 +1,11 @@
 /* Back-off stays inside its band for every failure count and never overflows. */
 #include "consumer/backoff.h"
-#include <cmocka.h>
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
+#include <cmocka.h>
 
 static void test_band(void **state)
 {

@@ -2,10 +2,13 @@
  * errors that hide what they quote, hanging and hungry expressions, nothing of the environment. */
 #include "consumer/jq_helper.h"
 #include "consumer/jq_pool.h"
-#include <cmocka.h>
+
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 struct result {
     struct loop *loop;

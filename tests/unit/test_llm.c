@@ -1,9 +1,12 @@
 /* LLM replies: recorded streams at every split, refusals by their class, and every way of breaking
  * off. */
 #include "consumer/llm.h"
-#include <cmocka.h>
+
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
 
 #define CHUNK(members)                                                                             \
     "data: "                                                                                       \

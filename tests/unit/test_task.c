@@ -2,9 +2,12 @@
  * small script driver plays the worker: it performs effects and writes what it saw as text, so that
  * a case is one string to compare. */
 #include "consumer/task.h"
-#include <cmocka.h>
+
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
 
 struct play {
     struct workflow *workflow;
