@@ -202,7 +202,7 @@ void home_await(struct home *h, struct jobrun *r)
 {
     r->awaiting_home = h;
     list_push(&h->awaiting, &r->awaiting);
-    if (r->awaited < h->tail) home_wake(h); /* read already: told on the next turn */
+    if (r->awaited < h->tail) home_wake_at(h, h->w->ports.clock->mono_ms); /* read already: told on the next turn */
 }
 
 void home_unawait(struct jobrun *r)
@@ -306,7 +306,9 @@ void home_tick(void *arg)
     worker_kick(h->w);
 }
 
-void home_wake(struct home *h)
+void home_wake_at(struct home *h, int64_t mono_ms)
 {
-    if (h->state != HOME_ASKING) (void)timerq_set(h->w->ports.timers, &h->timer, h->w->ports.clock->mono_ms, home_tick, h);
+    if (h->state == HOME_ASKING) return; /* the timer is for that */
+    if (timerq_pending(&h->timer) && h->timer.when_ms <= mono_ms) return;
+    (void)timerq_set(h->w->ports.timers, &h->timer, mono_ms, home_tick, h);
 }

@@ -62,7 +62,7 @@ size_t home_read_intake(struct home *h, size_t budget);
 /* Every record that was in an intake topic at this time (monotonic) has been read. */
 bool home_has_read_since(const struct home *h, int64_t mono_ms);
 bool home_has_read_all(const struct home *h, enum topic t); /* nothing of it is left unread, as far as one can know */
-void home_wake(struct home *h);               /* arms the timer for what waits */
+void home_wake_at(struct home *h, int64_t mono_ms); /* another look then, or earlier */
 void home_tick(void *home);
 
 /* --- commits ------------------------------------------------------------------------------------------------------ */

@@ -40,7 +40,7 @@ static void home_close_later(struct home *h, struct known_job *j)
     struct worker *w = h->w;
     j->close_ms = worker_retry_ms(w, w->ports.config->consumer.lease_ttl_ms / 3);
     list_push(&h->closing, &j->closing);
-    if (!timerq_pending(&h->timer)) (void)timerq_set(w->ports.timers, &h->timer, j->close_ms, home_tick, h);
+    home_wake_at(h, j->close_ms);
 }
 
 /* --- closing ------------------------------------------------------------------------------------------------------ */

@@ -220,8 +220,7 @@ static void home_wake_heads(struct home *h)
             soonest = at;
         }
     }
-    if (soonest != INT64_MAX && !timerq_pending(&h->timer))
-        (void)timerq_set(h->w->ports.timers, &h->timer, h->w->ports.clock->mono_ms + (soonest - now), home_tick, h);
+    if (soonest != INT64_MAX) home_wake_at(h, h->w->ports.clock->mono_ms + (soonest - now));
 }
 
 /* What the log has not decided for a long while is taken: Redis and the lease arbitrate. */
@@ -231,12 +230,13 @@ static void home_wake_held(struct home *h)
     struct list_link *k;
     while ((k = list_first(&h->held)) != NULL) {
         struct item *it = LIST_ITEM(k, struct item, waiting);
-        if (it->read_ms + HOME_HELD_MS > now) break; /* in order of reading */
+        if (it->read_ms + HOME_HELD_MS > now) { /* in order of reading */
+            home_wake_at(h, it->read_ms + HOME_HELD_MS);
+            return;
+        }
         list_remove(&h->held, k);
         home_line_up(h, it);
     }
-    if (h->held.count && !timerq_pending(&h->timer))
-        (void)timerq_set(h->w->ports.timers, &h->timer, now + HOME_HELD_MS, home_tick, h);
 }
 
 size_t home_read_intake(struct home *h, size_t budget)
