@@ -179,7 +179,7 @@ local function append(keys, args)
 
     local first, count = tonumber(args[2]), (#args - 4) / 2
     local last = first + count - 1
-    if count > 0 and first > seq + 1 then return {GAP, flag, seq, 0} end
+    if first > seq + 1 then return {GAP, flag, seq, 0} end
     local id
     for s = seq + 1, last do
         local i = 5 + (s - first) * 2
