@@ -30,6 +30,11 @@ size_t judged_lost_starts(const struct judged *d); /* of them, not followed by t
 size_t judged_handoffs(const struct judged *d);
 size_t judged_void(const struct judged *d);        /* records of a lower epoch behind a higher `started`, and later ends */
 size_t judged_calls(const struct judged *d, struct plant *p, const char *step, enum call_outcome outcome);
+bool judged_runner(const struct judged *d, char ret[32]); /* name of the worker that started it last; false: nobody yet */
+size_t judged_checkpoints(const struct judged *d);
+size_t judged_records(const struct judged *d); /* in intake topics */
+int32_t judged_home(const struct judged *d);
+int64_t judged_start_epoch(const struct judged *d, size_t index); /* 0: there is none */
 const char *judged_error(const struct judged *d);  /* code of a failed end; "" */
 size_t judge_dead_letters(struct judge *j, const char *id);
 

@@ -68,7 +68,9 @@ static void read_started(struct judged *d, const struct record_in *rec, int64_t 
     d->epoch = epoch;
     if (d->has_end) return;
     d->starts = grown(d->starts, d->start_count, sizeof *d->starts);
-    d->starts[d->start_count++] = (struct judged_start){.epoch = epoch, .offset = rec->offset, .at_ms = at_ms};
+    d->starts[d->start_count] = (struct judged_start){.epoch = epoch, .offset = rec->offset, .at_ms = at_ms};
+    (void)view_copy(record_header(rec, "worker"), d->starts[d->start_count].worker, sizeof d->starts[0].worker);
+    d->start_count++;
 }
 
 static void read_checkpoint(struct judged *d, const struct record_in *rec, int64_t at_ms)
@@ -213,6 +215,33 @@ size_t judged_handoffs(const struct judged *d)
 size_t judged_void(const struct judged *d)
 {
     return d->void_count;
+}
+
+bool judged_runner(const struct judged *d, char ret[32])
+{
+    struct view name, boot;
+
+    return d->start_count > 0 && view_cut(view_of(d->starts[d->start_count - 1].worker), ':', &name, &boot) && view_copy(name, ret, 32);
+}
+
+size_t judged_checkpoints(const struct judged *d)
+{
+    return d->checkpoint_count;
+}
+
+int32_t judged_home(const struct judged *d)
+{
+    return d->home;
+}
+
+int64_t judged_start_epoch(const struct judged *d, size_t index)
+{
+    return index < d->start_count ? d->starts[index].epoch : 0;
+}
+
+size_t judged_records(const struct judged *d)
+{
+    return d->record_count;
 }
 
 const char *judged_error(const struct judged *d)

@@ -14,6 +14,7 @@ struct judged_record { /* a record that can start a job */
 };
 struct judged_start {
     int64_t epoch, offset, at_ms;
+    char worker[40]; /* name:boot */
     bool is_handed; /* its own yielded or parked came */
 };
 struct judged_checkpoint {

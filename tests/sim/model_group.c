@@ -7,7 +7,7 @@
 
 struct follow {
     bool on;
-    int64_t next;
+    int64_t next, fetched; /* fetched: as far as the client has records in its own memory */
 };
 
 struct model_consumer {
@@ -220,30 +220,72 @@ static void beat(void *arg)
 }
 
 /* --- reading -------------------------------------------------------------------------------------------------------------------- */
-static void readable_deliver(void *arg)
-{
-    struct model_consumer *c = arg;
+/* A fetch that came back. A process that slept finds its socket closed, and fetches once more. */
+struct fetch {
+    struct model_consumer *to;
+    enum topic topic; /* TOPIC_COUNT: of all that is followed */
+    int32_t partition;
+    int64_t upto, sent_ms;
+};
 
-    if (!c->gone) c->events->on_readable(c->arg);
-    consumer_unref(c);
+enum { FETCH_STALE_MS = 500, FETCH_AGAIN_MS = 30 };
+
+static void fetch_drop(void *arg)
+{
+    struct fetch *f = arg;
+
+    consumer_unref(f->to);
+    free(f);
 }
 
-static void post_readable(struct model_consumer *c, int64_t delay_ms)
+static void fetch_all(struct model_consumer *c)
 {
+    for (int t = 0; t < TOPIC_COUNT; t++)
+        for (int32_t p = 0; p < c->kafka->partitions; p++) c->followed[t][p].fetched = (int64_t)c->kafka->logs[t][p].count;
+}
+
+static void fetch_deliver(void *arg)
+{
+    struct fetch *f = arg;
+    struct model_consumer *c = f->to;
+    int64_t now = world_now_ms(c->kafka->world);
+
+    if (!c->gone && now - f->sent_ms > FETCH_STALE_MS) {
+        f->sent_ms = now;
+        proc_post(c->proc, 1 + soon(c->kafka, FETCH_AGAIN_MS), fetch_deliver, fetch_drop, f);
+        return;
+    }
+    if (!c->gone) {
+        if (f->topic == TOPIC_COUNT)
+            fetch_all(c);
+        else if (f->upto > c->followed[f->topic][f->partition].fetched)
+            c->followed[f->topic][f->partition].fetched = f->upto;
+        c->events->on_readable(c->arg);
+    }
+    fetch_drop(f);
+}
+
+static void post_fetch(struct model_consumer *c, enum topic topic, int32_t partition, int64_t delay_ms)
+{
+    struct fetch *f = calloc(1, sizeof *f);
+
+    assert(f);
+    *f = (struct fetch){.to = c, .topic = topic, .partition = partition, .sent_ms = world_now_ms(c->kafka->world) + delay_ms};
+    if (topic != TOPIC_COUNT) f->upto = (int64_t)c->kafka->logs[topic][partition].count;
     c->refs++;
-    proc_post(c->proc, delay_ms, readable_deliver, consumer_drop, c);
+    proc_post(c->proc, delay_ms, fetch_deliver, fetch_drop, f);
 }
 
 void model_group_appended(struct model_kafka *k, enum topic t, int32_t partition, int64_t delay_ms)
 {
     for (int i = 0; i < MODEL_MEMBERS_MAX; i++)
-        if (k->members[i] && k->members[i]->followed[t][partition].on) post_readable(k->members[i], delay_ms);
+        if (k->members[i] && k->members[i]->followed[t][partition].on) post_fetch(k->members[i], t, partition, delay_ms);
 }
 
 void model_group_wake(struct model_kafka *k)
 {
     for (int i = 0; i < MODEL_MEMBERS_MAX; i++)
-        if (k->members[i]) post_readable(k->members[i], 1);
+        if (k->members[i]) post_fetch(k->members[i], TOPIC_COUNT, 0, 1);
 }
 
 static bool port_read(void *self, enum topic topic, int32_t partition, intake_record_fn *handle, void *arg)
@@ -253,8 +295,7 @@ static bool port_read(void *self, enum topic topic, int32_t partition, intake_re
     const struct model_log *l = &c->kafka->logs[topic][partition];
     struct record_in rec;
 
-    if (!f->on || c->kafka->paused || f->next >= (int64_t)l->count) return false;
-    if (l->records[f->next]->visible_ms > world_now_ms(c->kafka->world)) return false;
+    if (!f->on || f->next >= f->fetched || f->next >= (int64_t)l->count) return false;
     rec = l->records[f->next++]->rec;
     handle(arg, &rec);
     return true;
@@ -269,7 +310,7 @@ static enum err_code port_follow(void *self, const struct intake_tp *tps, size_t
         if (!c->mine[tps[i].partition]) continue;
         c->followed[tps[i].topic][tps[i].partition] = (struct follow){.on = true, .next = tps[i].offset < 0 ? 0 : tps[i].offset};
     }
-    post_readable(c, 1 + soon(c->kafka, 5));
+    post_fetch(c, TOPIC_COUNT, 0, 1 + soon(c->kafka, 5));
     return ERR_OK;
 }
 
@@ -469,6 +510,13 @@ void model_consumer_free(struct model_consumer *c)
     if (!c) return;
     c->gone = true;
     consumer_unref(c);
+}
+
+const char *model_kafka_owner(const struct model_kafka *k, int32_t partition)
+{
+    const struct model_consumer *c = k->owner[partition] < 0 ? NULL : k->members[k->owner[partition]];
+
+    return c && !c->gone ? proc_name(c->proc) : NULL;
 }
 
 struct intake_port model_consumer_port(struct model_consumer *c)

@@ -143,11 +143,10 @@ static int64_t append(struct model_kafka *k, enum topic t, struct model_record *
     take->rec.offset = (int64_t)l->count;
     take->rec.timestamp_ms = world_wall_ms(k->world);
     take->appended_ms = world_now_ms(k->world);
-    take->visible_ms = world_now_ms(k->world) + (int64_t)rng_below(world_rng(k->world), 3);
     l->records[l->count++] = take;
     world_mix(k->world, take->rec.value.ptr, take->rec.value.len);
     tell_record(k, &take->rec);
-    model_group_appended(k, t, take->rec.partition, take->visible_ms - world_now_ms(k->world));
+    model_group_appended(k, t, take->rec.partition, (int64_t)rng_below(world_rng(k->world), 3));
     return take->rec.offset;
 }
 

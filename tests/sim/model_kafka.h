@@ -40,6 +40,8 @@ bool model_kafka_is_paused(const struct model_kafka *k);
 /* For checkers: told of every commit that was accepted, at the moment it was; and the log as it is. */
 typedef void model_commit_fn(void *arg, enum topic topic, int32_t partition, int64_t offset, const char *metadata);
 void model_kafka_on_commit(struct model_kafka *k, model_commit_fn *fn, void *arg);
+/* Name of the process that owns a home by the group's own book; NULL: nobody. */
+const char *model_kafka_owner(const struct model_kafka *k, int32_t partition);
 int32_t model_kafka_partitions(const struct model_kafka *k);
 int64_t model_kafka_end(const struct model_kafka *k, enum topic topic, int32_t partition);
 /* False past the end. Views live as long as the model. */

@@ -7,7 +7,7 @@ enum { MODEL_PARTITIONS_MAX = 16, MODEL_MEMBERS_MAX = 32 };
 
 struct model_record {
     struct record_in rec;
-    int64_t appended_ms, visible_ms; /* a fetch sees it from then on */
+    int64_t appended_ms;
     char *bytes;
 };
 
@@ -50,7 +50,7 @@ bool model_kafka_waits(struct model_kafka *k, sim_fn *fn, sim_fn *drop, void *ar
 /* model_group.c */
 void model_group_free(struct model_kafka *k);
 void model_group_evict(struct model_kafka *k); /* every session ran out */
-void model_group_appended(struct model_kafka *k, enum topic t, int32_t partition, int64_t delay_ms);
+void model_group_appended(struct model_kafka *k, enum topic t, int32_t partition, int64_t delay_ms); /* a fetch has it then */
 void model_group_wake(struct model_kafka *k);
 
 #endif

@@ -13,6 +13,7 @@ struct model_provider {
     struct world *world;
     struct provider_faults faults;
     int64_t first_ms_max, token_ms_max, tokens_max;
+    bool is_fixed; /* exactly these, not at most */
     struct call_entry *entries;
     size_t count, max;
     void (*on_call)(void *arg, const struct call_entry *e);
@@ -64,6 +65,18 @@ void model_provider_speed(struct model_provider *m, int64_t first_ms_max, int64_
     m->first_ms_max = first_ms_max;
     m->token_ms_max = token_ms_max;
     m->tokens_max = tokens_max;
+    m->is_fixed = false;
+}
+
+void model_provider_fix(struct model_provider *m, int64_t first_ms, int64_t token_ms, int64_t tokens)
+{
+    model_provider_speed(m, first_ms, token_ms, tokens);
+    m->is_fixed = true;
+}
+
+static int64_t pace(struct model_provider *m, int64_t max)
+{
+    return m->is_fixed ? max : 1 + (int64_t)rng_below(world_rng(m->world), (uint64_t)max);
 }
 
 struct model_client *model_client_new(struct model_provider *m, struct proc *p)
@@ -181,7 +194,7 @@ static void piece_later(struct http_call *h)
     struct model_provider *m = h->client->provider;
 
     h->refs++;
-    proc_post(h->client->proc, 1 + (int64_t)rng_below(world_rng(m->world), (uint64_t)m->token_ms_max), next_piece, call_drop, h);
+    proc_post(h->client->proc, pace(m, m->token_ms_max), next_piece, call_drop, h);
 }
 
 static void late(void *arg)
@@ -344,7 +357,7 @@ static struct http_call *port_start(void *self, const struct http_request_out *r
     *h = (struct http_call){.client = c, .entry = m->count++, .sink = *sink, .arg = arg, .refs = 2};
     h->plan = plan_of(m);
     h->stream = req->body.len > 0 && memmem(req->body.ptr, req->body.len, "\"stream\":true", 13) != NULL;
-    h->tokens = 1 + (int64_t)rng_below(world_rng(m->world), (uint64_t)m->tokens_max);
+    h->tokens = pace(m, m->tokens_max);
     h->idle_timeout_ms = req->idle_timeout_ms > 0 ? req->idle_timeout_ms : 30000;
     for (size_t i = 0; i < req->header_count; i++)
         if (view_ieq_str(req->headers[i].name, "x-client-request-id")) (void)view_copy(req->headers[i].value, e->identity, sizeof e->identity);
@@ -360,7 +373,7 @@ static struct http_call *port_start(void *self, const struct http_request_out *r
     world_mix(m->world, e->identity, strlen(e->identity));
     world_trace(m->world, "%s calls the provider: %s, plan %d", proc_name(c->proc), e->identity, (int)h->plan);
     c->refs++;
-    proc_post(c->proc, 1 + (int64_t)rng_below(world_rng(m->world), (uint64_t)m->first_ms_max),
+    proc_post(c->proc, pace(m, m->first_ms_max),
               h->plan == PLAN_REFUSE ? refuse_connection : next_piece, call_drop, h);
     if (m->on_call) m->on_call(m->on_call_arg, e);
     return h;

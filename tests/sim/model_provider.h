@@ -18,6 +18,9 @@ struct provider_faults { /* percent of calls */
 void model_provider_set(struct model_provider *m, const struct provider_faults *f);
 void model_provider_speed(struct model_provider *m, int64_t first_ms_max, int64_t token_ms_max, int64_t tokens_max);
 
+/* Every call exactly so. */
+void model_provider_fix(struct model_provider *m, int64_t first_ms, int64_t token_ms, int64_t tokens);
+
 struct model_client *model_client_new(struct model_provider *m, struct proc *p);
 void model_client_free(struct model_client *c); /* as when the process dies: its calls end as client_gone */
 struct http_port model_client_port(struct model_client *c);
