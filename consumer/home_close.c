@@ -19,7 +19,8 @@ void home_canceled(struct home *h, struct known_job *j)
     bool is_ended = phase == LEDGER_ENDED && j->is_expected; /* its live record may be days away: do not wait for it */
     if (!is_ended && (!known_has_cancel(j) || phase == LEDGER_ENDED)) return;
     if (phase == LEDGER_STARTED) { /* whoever runs it hears it by the flag; foreign.c repeats it */
-        fn_cancel(h->w->ports.fn, &j->id, home_nudge_ignore, NULL);
+        if (known_is_canceled(j, ledger_started(j->ledger)->head.tenant))
+            fn_cancel(h->w->ports.fn, &j->id, home_nudge_ignore, NULL);
         return;
     }
     j->is_closing = true;

@@ -157,18 +157,25 @@ static bool home_sleeps(struct home *h, struct item *it)
     return true;
 }
 
+/* Waits at the head of its tier. False: its time has come, or another waits there. */
+static bool home_heads(struct home *h, struct item *it)
+{
+    const struct clock *clock = h->w->ports.clock;
+    int64_t left = it->timestamp_ms + item_tier_ms(it) - clock->wall_ms;
+    if (!item_tier_ms(it) || left <= 0 || it->has_waited || known_is_canceled(it->job, it->head.tenant)) return false;
+    struct item **head = &h->heads[it->topic - TOPIC_DELAY_5S];
+    if (*head && *head != it) return false;
+    it->state = ITEM_SLEEPING;
+    *head = it;
+    home_wake_at(h, clock->mono_ms + left);
+    return true;
+}
+
 /* The live record of its job: when its time has come it waits for its turn. */
 void home_line_up(struct home *h, struct item *it)
 {
-    if (item_tier_ms(it) && it->timestamp_ms + item_tier_ms(it) > h->w->ports.clock->wall_ms &&
-        !known_is_canceled(it->job, it->head.tenant)) {
-        struct item **head = &h->heads[it->topic - TOPIC_DELAY_5S];
-        if (!*head || *head == it) {
-            it->state = ITEM_SLEEPING;
-            *head = it;
-            return;
-        }
-    }
+    if (home_heads(h, it)) return;
+    it->has_waited = true; /* whatever the wall clock does from now on */
     if (!home_sleeps(h, it)) home_queue(h, it);
 }
 

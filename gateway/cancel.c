@@ -27,24 +27,35 @@ static void cancel_flagged(void *arg, const struct err *e, const struct fn_cance
         get_answer(x, 202);
 }
 
+/* True: it stands in the log. */
+static bool cancel_is_written(struct exchange *x, const struct producer_report *r)
+{
+    if (!exchange_held(x)) return false;
+    if (r->e) exchange_refuse(x, PROBLEM_UNAVAILABLE, "Kafka did not acknowledge the cancel in time");
+    return !r->e;
+}
+
 static void cancel_written(void *arg, const struct producer_report *r)
 {
     struct exchange *x = arg;
-    if (!exchange_held(x)) return;
-    if (r->e) {
-        exchange_refuse(x, PROBLEM_UNAVAILABLE, "Kafka did not acknowledge the cancel in time");
-        return;
-    }
+    if (!cancel_is_written(x, r)) return;
     exchange_hold(x);
     fn_cancel(x->s->fn, &x->job, cancel_flagged, x);
 }
 
-static void cancel_write(struct exchange *x)
+/* Whose job it is was not seen: the flag, which names no tenant, must not be set from here. */
+static void cancel_written_unseen(void *arg, const struct producer_report *r)
+{
+    struct exchange *x = arg;
+    if (cancel_is_written(x, r)) cancel_answer_blind(x);
+}
+
+static void cancel_write(struct exchange *x, producer_done_fn *written)
 {
     struct err err;
     struct state_record record = {
         .kind = STATE_CANCEL, .item = -1, .value = VIEW_LIT("{\"reason\":\"requested\"}")};
-    const struct producer_done done = {cancel_written, x};
+    const struct producer_done done = {written, x};
     record.head.id = x->job;
     record.head.since = -1;
     record.head.created_ms = x->s->clock->wall_ms;
@@ -63,13 +74,13 @@ static void cancel_found(void *arg, const struct err *e, const struct fn_meta *m
     struct exchange *x = arg;
     if (!exchange_held(x)) return;
     if (e)
-        cancel_write(x);
+        cancel_write(x, cancel_written_unseen);
     else if (!exchange_may_see(x, m))
         exchange_unknown(x, m->built);
     else if (job_status_is_terminal(m->status))
         get_answer(x, 200);
     else
-        cancel_write(x);
+        cancel_write(x, cancel_written);
 }
 
 void cancel_job(struct exchange *x)
