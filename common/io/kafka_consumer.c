@@ -13,7 +13,12 @@
  *
  * Leaving: rd_kafka_consumer_close_queue sends the last revocation to a queue of ours and goes on
  * by itself; it is over when rd_kafka_consumer_closed says so. A broker that does not answer is
- * given LEAVE_MS; then the group throws us out by the session time-out, and that is as good. */
+ * given LEAVE_MS; then the group throws us out by the session time-out, and that is as good.
+ *
+ * A member that was told to join but not yet what it gets must not be destroyed: librdkafka before
+ * 2.3 then ends the process with an assertion (the cooperative assignor's state, its issue 4312).
+ * Who joined cannot be seen from outside, who was given something (or nothing) can: until then the
+ * handle is left standing. A process frees its consumer when it ends. */
 #include "common/io/kafka_priv.h"
 #include <assert.h>
 
@@ -22,7 +27,8 @@ enum {
     CONSUMER_POLL_MS = 500,
     CONSUMER_LEAVE_POLL_MS = 10,
     CONSUMER_LEAVE_MS = 10000,
-    CONSUMER_EVENTS_TURN_MAX = 64
+    CONSUMER_EVENTS_TURN_MAX = 64,
+    CONSUMER_SOUND_VERSION = 0x02030000
 };
 
 static void consumer_wake(void *arg);
@@ -89,6 +95,7 @@ static size_t consumer_partitions(struct kafka_consumer *c,
 static void consumer_assigned(struct kafka_consumer *c, const rd_kafka_topic_partition_list_t *list)
 {
     size_t count = consumer_partitions(c, list);
+    c->has_been_assigned = true;
     rd_kafka_topic_partition_list_t *nothing = rd_kafka_topic_partition_list_new(1);
     for (size_t i = 0; i < count; i++) c->owned[c->scratch[i]] = true;
     consumer_answer(c, true, nothing);
@@ -350,6 +357,7 @@ void kafka_consumer_free(struct kafka_consumer *c)
     }
     kafka_positions_abandon(c);
     kafka_follow_forget(c, -1, NULL);
+    c->core->is_fragile = !c->has_been_assigned && rd_kafka_version() < CONSUMER_SOUND_VERSION;
     kafka_core_retire(c->core, NULL, NULL);
     consumer_leave_call(c);
 }

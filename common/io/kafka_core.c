@@ -139,6 +139,7 @@ struct kafka_core *kafka_core_new(struct loop *l, struct log *log, const char *n
 static void kafka_core_destroy(void *arg)
 {
     struct kafka_core *k = arg;
+    if (k->is_fragile) return;
     rd_kafka_destroy_flags(
         k->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE); /* a group was left before, or is not left */
 }
@@ -146,7 +147,7 @@ static void kafka_core_destroy(void *arg)
 static void kafka_core_destroyed(void *arg)
 {
     struct kafka_core *k = arg;
-    close(k->fd);
+    if (!k->is_fragile) close(k->fd); /* else its threads may still write there */
     if (k->on_destroyed) k->on_destroyed(k->destroyed_arg);
     free(k);
 }

@@ -27,6 +27,7 @@ struct kafka_core {
     struct log *log;
     char name[48];
     int fd; /* eventfd librdkafka writes to */
+    bool is_fragile; /* destroying it may end the process: it is left standing */
     struct loop_watch *watch;
     void (*on_wake)(void *arg);
     void *arg;
@@ -122,6 +123,7 @@ struct kafka_consumer {
     void (*on_left)(void *arg);
     void *left_arg;
     unsigned depth;
+    bool has_been_assigned; /* something, or nothing */
     bool is_leaving, has_left, is_freed;
 };
 
