@@ -35,7 +35,7 @@ struct json_scan {
     const struct json_limits *limits;
     struct err *err;
     enum err_code code; /* of the fault, when one was met */
-    size_t nodes, big_ints;
+    size_t nodes;
     unsigned depth;
     size_t key_count, key_cap;
     struct json_key *keys;
@@ -338,15 +338,12 @@ static bool json_exponent(const char **p, const char *end, int64_t *ret)
 static enum json_step json_number_end(struct json_scan *s, const struct json_number *n,
                                       const char *start)
 {
-    int64_t ignored;
     size_t digits = (size_t)(n->whole_end - n->whole);
     if (!n->is_real && digits < 19) return STEP_AFTER;
     if (json_overflows(n)) {
         s->p = start;
         return json_bad(s, "a number is too large");
     }
-    if (!n->is_real && !view_i64((struct view){start, (size_t)(s->p - start)}, &ignored))
-        s->big_ints++;
     return STEP_AFTER;
 }
 
@@ -473,8 +470,7 @@ static enum json_step json_after(struct json_scan *s)
     return STEP_AFTER;
 }
 
-enum err_code json_scan(struct view text, const struct json_limits *limits, size_t *ret_big_ints,
-                        struct err *err)
+enum err_code json_check(struct view text, const struct json_limits *limits, struct err *err)
 {
     if (text.len > limits->bytes_max || text.len > UINT32_MAX)
         return err_set(err, ERR_TOO_LARGE, "more than %zu bytes of JSON", limits->bytes_max);
@@ -484,7 +480,7 @@ enum err_code json_scan(struct view text, const struct json_limits *limits, size
     s.limits = limits;
     s.err = err;
     s.code = ERR_OK;
-    s.nodes = s.big_ints = s.key_count = 0;
+    s.nodes = s.key_count = 0;
     s.depth = 0;
     s.keys = s.fixed;
     s.key_cap = KEYS_FIXED;
@@ -493,13 +489,5 @@ enum err_code json_scan(struct view text, const struct json_limits *limits, size
     while (step < STEP_DONE) step = step == STEP_VALUE ? json_value(&s) : json_after(&s);
     if (s.keys != s.fixed) free(s.keys);
     arena_free(s.names);
-    if (step == STEP_FAIL) return s.code;
-    *ret_big_ints = s.big_ints;
-    return ERR_OK;
-}
-
-enum err_code json_check(struct view text, const struct json_limits *limits, struct err *err)
-{
-    size_t ignored;
-    return json_scan(text, limits, &ignored, err);
+    return step == STEP_FAIL ? s.code : ERR_OK;
 }

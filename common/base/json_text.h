@@ -10,8 +10,5 @@ size_t json_escape_read(const char *p, const char *end, uint32_t *ret_char, cons
 /* Decodes what stands between the quotes into out, which holds inner.len bytes. SIZE_MAX: a bad
  * escape. */
 size_t json_text_decode(struct view inner, char *out);
-/* json_check that also counts the integers that do not fit 64 bits. */
-enum err_code json_scan(struct view text, const struct json_limits *limits, size_t *ret_big_ints,
-                        struct err *err);
 
 #endif

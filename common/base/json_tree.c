@@ -1,65 +1,164 @@
-/* Trees, through jansson, of text that our scanner accepted first.
+/* Trees of jansson's values, built by one pass of our own over text that our scanner accepted
+ * first.
  *
- * jansson refuses an integer beyond 64 bits; its flag that reads integers as reals would do so
- * to every integer, exact ones too. So only the large ones, which are rare, are given an
- * exponent ("e0") in a copy, and the rest stays exact. */
+ * jansson's own parser reads byte by byte through a stream and costs 140 instructions a byte; it
+ * also refuses an integer beyond 64 bits, which here becomes a real. The text is known to be right,
+ * so what fails below is memory. The walk is as deep as the scanner's limit, JSON_DEPTH_MAX. */
 #include <jansson.h>
 
 #include "common/base/json_text.h"
+#include "common/base/utf8.h"
 
-/* Appends text with "e0" behind every integer that does not fit 64 bits. */
-static bool json_mark_big_ints(struct view text, struct buf *out)
+struct tree {
+    const char *p, *end;
+    struct buf text; /* decoded strings with escapes, numbers with a NUL */
+};
+
+static json_t *tree_value(struct tree *t);
+
+static char tree_next(struct tree *t)
 {
-    const char *p = text.ptr, *end = p + text.len, *done = p;
-    while (p < end) {
-        if (*p == '"') {
-            for (p++; p < end && *p != '"'; p++) p += *p == '\\';
-            p++;
-            continue;
-        }
-        const char *number = p;
-        while (p < end && ((*p >= '0' && *p <= '9') || *p == '-' || *p == '+' || *p == '.' ||
-                           (*p | 0x20) == 'e'))
-            p++;
-        struct view v = {number, (size_t)(p - number)};
-        int64_t ignored;
-        bool is_int = v.len >= 19 && !memchr(v.ptr, '.', v.len) && !memchr(v.ptr, 'e', v.len) &&
-                      !memchr(v.ptr, 'E', v.len);
-        if (is_int && !view_i64(v, &ignored)) {
-            buf_put(out, done, (size_t)(p - done));
-            buf_put_str(out, "e0");
-            done = p;
-        }
-        if (p == number) p++;
-    }
-    return buf_put(out, done, (size_t)(end - done));
+    while (t->p < t->end && (*t->p == ' ' || *t->p == '\n' || *t->p == '\r' || *t->p == '\t'))
+        t->p++;
+    return t->p < t->end ? *t->p : '\0';
 }
 
-/* jansson calls a failed allocation a syntax error as often as not. What the scanner accepted is
- * none (the fuzz target holds the two together), so what fails here is memory. */
-static enum err_code json_parse(struct view text, struct json_t **ret, struct err *err)
+/* At the opening quote: the string decoded, borrowed until the next one. False: no memory. */
+static bool tree_text(struct tree *t, struct view *ret)
 {
-    json_error_t ignored;
-    json_t *tree = json_loadb(text.ptr, text.len, JSON_DECODE_ANY, &ignored);
-    if (!tree) return err_set(err, ERR_NOMEM, "out of memory");
-    *ret = tree;
-    return ERR_OK;
+    const char *from = ++t->p;
+    bool has_escapes = false;
+    while (t->p < t->end && *t->p != '"') {
+        if (*t->p == '\\') {
+            has_escapes = true;
+            t->p += 2;
+        } else {
+            const char *plain = utf8_skip_plain(t->p, t->end);
+            t->p = plain > t->p ? plain : t->p + 1;
+        }
+    }
+    if (t->p >= t->end) return false;
+    *ret = (struct view){from, (size_t)(t->p++ - from)};
+    if (!has_escapes) return true;
+    buf_reset(&t->text);
+    if (!buf_reserve(&t->text, ret->len)) return false;
+    size_t len = json_text_decode(*ret, t->text.data);
+    *ret = (struct view){t->text.data, len};
+    return len != SIZE_MAX;
+}
+
+static json_t *tree_string(struct tree *t)
+{
+    struct view text;
+    return tree_text(t, &text) ? json_stringn_nocheck(text.ptr, text.len) : NULL;
+}
+
+static json_t *tree_number(struct tree *t)
+{
+    struct view v = {t->p, 0};
+    bool is_real = false;
+    int64_t n;
+    for (; t->p < t->end; t->p++) {
+        bool is_digit = (*t->p >= '0' && *t->p <= '9') || *t->p == '-';
+        if (!is_digit && *t->p != '+' && *t->p != '.' && (*t->p | 0x20) != 'e') break;
+        is_real = is_real || !is_digit;
+    }
+    v.len = (size_t)(t->p - v.ptr);
+    if (!is_real && view_i64(v, &n)) return json_integer(n);
+    buf_reset(&t->text);
+    if (!buf_put_view(&t->text, v) || !buf_put_char(&t->text, '\0')) return NULL;
+    return json_real(strtod(t->text.data, NULL));
+}
+
+static json_t *tree_word(struct tree *t)
+{
+    switch (*t->p) {
+    case 't':
+        t->p += 4;
+        return json_true();
+    case 'f':
+        t->p += 5;
+        return json_false();
+    default:
+        t->p += 4;
+        return json_null();
+    }
+}
+
+static json_t *tree_array(struct tree *t)
+{
+    json_t *array = json_array();
+    bool ok = array != NULL;
+    t->p++;
+    while (ok && tree_next(t) != ']') {
+        if (*t->p == ',') t->p++;
+        ok = json_array_append_new(array, tree_value(t)) == 0; /* a NULL value is refused */
+    }
+    t->p++;
+    if (ok) return array;
+    json_decref(array);
+    return NULL;
+}
+
+static bool tree_member(struct tree *t, json_t *object)
+{
+    struct view key;
+    if (*t->p == ',') t->p++;
+    if (tree_next(t) != '"' || !tree_text(t, &key)) return false;
+    char *name = NULL;
+    if (key.ptr == t->text.data && !(key.ptr = name = view_dup(key))) return false;
+    bool is_there = tree_next(t) == ':';
+    t->p++;
+    bool ok =
+        is_there && json_object_setn_new_nocheck(object, key.ptr, key.len, tree_value(t)) == 0;
+    free(name);
+    return ok;
+}
+
+static json_t *tree_object(struct tree *t)
+{
+    json_t *object = json_object();
+    bool ok = object != NULL;
+    t->p++;
+    while (ok && tree_next(t) != '}') ok = tree_member(t, object);
+    t->p++;
+    if (ok) return object;
+    json_decref(object);
+    return NULL;
+}
+
+static json_t *tree_value(struct tree *t)
+{
+    switch (tree_next(t)) {
+    case '\0':
+        return NULL;
+    case '{':
+        return tree_object(t);
+    case '[':
+        return tree_array(t);
+    case '"':
+        return tree_string(t);
+    case 't':
+    case 'f':
+    case 'n':
+        return tree_word(t);
+    default:
+        return tree_number(t);
+    }
 }
 
 enum err_code json_load(struct view text, const struct json_limits *limits, struct json_t **ret,
                         struct err *err)
 {
-    size_t big_ints = 0;
-    enum err_code code = json_scan(text, limits, &big_ints, err);
-    if (code || !big_ints) return code ? code : json_parse(text, ret, err);
-    struct buf copy;
-    buf_init(&copy, text.len + 2 * big_ints);
-    if (json_mark_big_ints(text, &copy))
-        code = json_parse(buf_view(&copy), ret, err);
-    else
-        code = err_set(err, ERR_NOMEM, "out of memory");
-    buf_fini(&copy);
-    return code;
+    enum err_code code = json_check(text, limits, err);
+    if (code) return code;
+    struct tree t = {.p = text.ptr, .end = text.ptr + text.len};
+    buf_init(&t.text, text.len + 1);
+    json_t *tree = tree_value(&t);
+    buf_fini(&t.text);
+    if (!tree) return err_set(err, ERR_NOMEM, "out of memory");
+    *ret = tree;
+    return ERR_OK;
 }
 
 /* jansson iterates through non-const pointers but changes nothing. */
