@@ -1,14 +1,15 @@
 /* The Redis functions as C calls: sending, loading, repeating.
  *
- * What is hard is the library that is not there: a fresh or wiped server answers "Function not found" to every call
- * in flight. The first such answer sends FUNCTION LOAD; calls that met it wait in `again`, calls made meanwhile in
- * `waiting`, and when the load is answered both go out, first those that were first, so that two appends of one job
- * keep their order. Another process may load at the same time: "already exists" is success. A call is copied when it
- * starts, because only then can it be repeated; lists are bounded, and past their bound a call is sent at once (it
- * stands behind the load in the same connection) or answered ERR_UNAVAILABLE.
+ * What is hard is the library that is not there: a fresh or wiped server answers "Function not
+ * found" to every call in flight. The first such answer sends FUNCTION LOAD; calls that met it wait
+ * in `again`, calls made meanwhile in `waiting`, and when the load is answered both go out, first
+ * those that were first, so that two appends of one job keep their order. Another process may load
+ * at the same time: "already exists" is success. A call is copied when it starts, because only then
+ * can it be repeated; lists are bounded, and past their bound a call is sent at once (it stands
+ * behind the load in the same connection) or answered ERR_UNAVAILABLE.
  *
- * fn_free may come while calls fly, even from inside a callback: a call outlives it without its fn and is freed when
- * the port answers. */
+ * fn_free may come while calls fly, even from inside a callback: a call outlives it without its fn
+ * and is freed when the port answers. */
 #include "schemas/fn_priv.h"
 
 #include "common/base/json.h"
@@ -101,8 +102,7 @@ void fn_arg_int(struct fn_args *a, int64_t n)
 {
     assert(a->number_count < FN_NUMBERS_MAX);
     char *text = a->numbers[a->number_count++];
-    int len = snprintf(text, sizeof *a->numbers, "%lld", (long long)n);
-    fn_arg(a, view_make(text, (size_t)len));
+    fn_arg(a, view_make(text, buf_decimal(n, text)));
 }
 
 void fn_arg_key(struct fn_args *a, enum fn_key kind, struct view name)
@@ -113,9 +113,8 @@ void fn_arg_key(struct fn_args *a, enum fn_key kind, struct view name)
 
 void fn_arg_home(struct fn_args *a, uint32_t home)
 {
-    char digits[12];
-    int len = snprintf(digits, sizeof digits, "%u", (unsigned)home);
-    fn_arg_key(a, FN_KEY_BUILT, view_make(digits, (size_t)len));
+    char digits[BUF_DECIMAL];
+    fn_arg_key(a, FN_KEY_BUILT, view_make(digits, buf_decimal(home, digits)));
 }
 
 void fn_arg_job_keys(struct fn_args *a, const struct job_head *head, bool all)
@@ -143,7 +142,8 @@ void fn_arg_entry(struct fn_args *a, const struct fn_job *job)
     fn_arg_int(a, job->head->created_ms - job->index_ms);
 }
 
-/* --- the fields of an entry -------------------------------------------------------------------- */
+/* --- the fields of an entry --------------------------------------------------------------------
+ */
 
 static void fn_field(struct fn_fields *s, const char *name, struct view value)
 {
@@ -155,16 +155,14 @@ static void fn_field(struct fn_fields *s, const char *name, struct view value)
 static void fn_fields_of(struct fn_fields *s, const struct job_head *h)
 {
     s->count = 0;
-    snprintf(s->workflow, sizeof s->workflow, "%s@%lld", h->workflow, (long long)h->version);
-    snprintf(s->created, sizeof s->created, "%lld", (long long)h->created_ms);
-    snprintf(s->deadline, sizeof s->deadline, "%lld", (long long)h->deadline_ms);
     fn_field(s, "tn", view_of(h->tenant));
     fn_field(s, "cl", view_of(job_class_name(h->cls)));
     fn_field(s, "fp", view_of(h->fp));
-    fn_field(s, "wf", view_of(s->workflow));
-    fn_field(s, "cr", view_of(s->created));
+    fn_field(s, "wf", job_workflow_ref(h, s->workflow));
+    fn_field(s, "cr", view_make(s->created, buf_decimal(h->created_ms, s->created)));
     fn_field(s, "og", view_of(h->origin));
-    if (h->deadline_ms > 0) fn_field(s, "dl", view_of(s->deadline));
+    if (h->deadline_ms > 0)
+        fn_field(s, "dl", view_make(s->deadline, buf_decimal(h->deadline_ms, s->deadline)));
     fn_field(s, "ro", view_of(h->redrive_of));
 }
 

@@ -1,11 +1,12 @@
 /* The head of a job record: the headers a worker decides by.
  *
- * What is hard: this runs for every record of every followed topic, and the headers come from a log that may hold
- * bytes of anybody. So it is one pass: a table names every header with its kind and its place in struct job_head,
- * and the search for a name begins behind the one found before, because writers put headers in the order of the
- * table: one comparison a header. Strict: a bad number, a text that is too long or not printable, the same header
- * twice or a missing id is poison, said by name. The version is looked at before anything else: a record of a newer
- * version may have changed any rule. */
+ * What is hard: this runs for every record of every followed topic, and the headers come from a log
+ * that may hold bytes of anybody. So it is one pass: a table names every header with its kind and
+ * its place in struct job_head, and the search for a name begins behind the one found before,
+ * because writers put headers in the order of the table: one comparison a header. Strict: a bad
+ * number, a text that is too long or not printable, the same header twice or a missing id is
+ * poison, said by name. The version is looked at before anything else: a record of a newer version
+ * may have changed any rule. */
 #include "schemas/job.h"
 
 #include <assert.h>
@@ -135,8 +136,15 @@ static struct view job_number(struct job_scratch *scratch, int64_t n)
 {
     assert(scratch->used < sizeof scratch->text / sizeof *scratch->text);
     char *text = scratch->text[scratch->used++];
-    int len = snprintf(text, sizeof *scratch->text, "%lld", (long long)n);
-    return view_make(text, (size_t)len);
+    return view_make(text, buf_decimal(n, text));
+}
+
+struct view job_workflow_ref(const struct job_head *h, char ret[JOB_WORKFLOW_REF])
+{
+    size_t len = strnlen(h->workflow, sizeof h->workflow - 1);
+    memcpy(ret, h->workflow, len);
+    ret[len++] = '@';
+    return view_make(ret, len + buf_decimal(h->version, ret + len));
 }
 
 static struct view job_header_value(const struct job_head *h, const struct job_header *d,
@@ -152,9 +160,7 @@ static struct view job_header_value(const struct job_head *h, const struct job_h
         return view_of(job_class_name(h->cls));
     case HEAD_WORKFLOW:
         if (!h->workflow[0]) return VIEW_NONE;
-        snprintf(scratch->workflow, sizeof scratch->workflow, "%s@%lld", h->workflow,
-                 (long long)h->version);
-        return view_of(scratch->workflow);
+        return job_workflow_ref(h, scratch->workflow);
     case HEAD_NUMBER: {
         int64_t n;
         memcpy(&n, at, sizeof n);

@@ -64,6 +64,9 @@ struct job_scratch {
     size_t used;
     char workflow[WORKFLOW_NAME_MAX + 24];
 };
+/* name@version, in ret. */
+enum { JOB_WORKFLOW_REF = WORKFLOW_NAME_MAX + 24 };
+struct view job_workflow_ref(const struct job_head *h, char ret[JOB_WORKFLOW_REF]);
 void job_head_write(const struct job_head *h, struct record_out *rec, struct job_scratch *scratch);
 /* Adds one header; an empty or absent value adds nothing. */
 void record_put(struct record_out *rec, const char *name, struct view value);

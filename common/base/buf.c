@@ -78,24 +78,38 @@ bool buf_put_char(struct buf *b, char c)
     return true;
 }
 
-bool buf_put_u64(struct buf *b, uint64_t n)
+static size_t buf_digits(uint64_t n, char ret[BUF_DECIMAL])
 {
-    char digits[20];
+    char digits[BUF_DECIMAL];
     size_t at = sizeof digits;
     do {
         digits[--at] = (char)('0' + n % 10);
         n /= 10;
     } while (n);
-    return buf_put(b, digits + at, sizeof digits - at);
+    memcpy(ret, digits + at, sizeof digits - at);
+    return sizeof digits - at;
+}
+
+size_t buf_decimal(int64_t n, char ret[BUF_DECIMAL])
+{
+    if (n >= 0) return buf_digits((uint64_t)n, ret);
+    char digits[BUF_DECIMAL];
+    size_t len = buf_digits(0 - (uint64_t)n, digits); /* at most 19 of them */
+    ret[0] = '-';
+    memcpy(ret + 1, digits, len);
+    return len + 1;
+}
+
+bool buf_put_u64(struct buf *b, uint64_t n)
+{
+    char digits[BUF_DECIMAL];
+    return buf_put(b, digits, buf_digits(n, digits));
 }
 
 bool buf_put_i64(struct buf *b, int64_t n)
 {
-    if (n >= 0) return buf_put_u64(b, (uint64_t)n);
-    size_t before = b->len;
-    if (buf_put_char(b, '-') && buf_put_u64(b, 0 - (uint64_t)n)) return true;
-    b->len = before;
-    return false;
+    char digits[BUF_DECIMAL];
+    return buf_put(b, digits, buf_decimal(n, digits));
 }
 
 bool buf_printf(struct buf *b, const char *fmt, ...)

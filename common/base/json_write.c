@@ -84,8 +84,23 @@ static void jw_escape(struct buf *out, unsigned char c)
     buf_put(out, six, 6);
 }
 
+/* The common case, in one piece: nothing in it needs escaping. */
+static bool jw_quote_plain(struct buf *out, struct view text)
+{
+    const char *end = text.ptr + text.len;
+    if (!text.len || utf8_skip_plain(text.ptr, end) != end) return false;
+    if (!buf_reserve(out, text.len + 2)) return false;
+    char *at = out->data + out->len;
+    *at++ = '"';
+    memcpy(at, text.ptr, text.len);
+    at[text.len] = '"';
+    out->len += text.len + 2;
+    return true;
+}
+
 static void jw_quote(struct buf *out, struct view text)
 {
+    if (jw_quote_plain(out, text)) return;
     const char *p = text.len ? text.ptr : "", *end = p + text.len;
     buf_put_char(out, '"');
     while (p < end) {
@@ -153,6 +168,10 @@ void jw_real(struct jw *w, double x)
         return;
     }
     jw_value(w);
+    if (x == 0 && !signbit(x)) { /* the cost of every job that calls nobody */
+        buf_put_str(w->out, "0.0");
+        return;
+    }
     for (int digits = 15; digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, x);
         if (strtod(text, NULL) == x) break;
