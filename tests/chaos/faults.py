@@ -13,8 +13,8 @@ class Faults:
     def __init__(self, stack, seed, say=print):
         self.stack, self.rng, self.say, self.done = stack, random.Random(seed), say, []
 
-    def run(self, count, every_s=(0.3, 2.0)):
-        kinds = [self.kill_consumer] * 5 + [self.pause_consumer] * 3 + [self.drain_consumer] * 3 + [self.kill_gateway] * 3 + \
+    def run(self, count, every_s=(0.2, 1.2)):
+        kinds = [self.kill_consumer] * 5 + [self.pause_consumer] * 3 + [self.drain_consumer] * 2 + [self.drain_newcomer] * 2 + [self.kill_gateway] * 3 + \
                 [self.flush_redis] * 2 + [self.kill_redis] * 2 + [self.pause_redis, self.pause_kafka, self.kill_kafka, self.pause_kafka_long,
                                                                   self.pause_gateway, self.kill_provider]
         plan = [self.flush_redis, self.kill_redis, self.kill_kafka, self.pause_kafka_long, self.pause_consumer, self.kill_consumer, self.drain_consumer,
@@ -47,8 +47,18 @@ class Faults:
     def pause_consumer(self):
         self._pause(self._consumer(), 4, 9)  # longer than its lease (3 s), sometimes than its session (6 s)
 
-    def drain_consumer(self):
+    def drain_newcomer(self):
+        """Told to go seconds after its start, whatever it is at: connecting, joining, reading the log."""
         name = self._consumer()
+        self.stack.kill(name)
+        self.stack.start_part(name, wait=False)
+        time.sleep(self.rng.uniform(0, 3))  # the fault itself: when it is told
+        self._drain(name)
+
+    def drain_consumer(self):
+        self._drain(self._consumer())
+
+    def _drain(self, name):
         self.stack.signal(name, signal.SIGTERM)
         until(lambda: not self.stack.alive(name), 40, what=f"the exit of {name}")
         status = self.stack[name].proc.status()

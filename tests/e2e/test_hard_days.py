@@ -100,10 +100,11 @@ def test_a_worker_paused_past_its_lease(api, stack):
 
 
 def test_drain_hands_over_between_calls(api, stack):
-    victim_jobs = [api.submit_ok("two", {"first": "[[sim ttft=1 tokens=30 tps=30]] a", "second": "[[sim ttft=1 tokens=5]] b"}) for _ in range(8)]
-    until(lambda: all(api.job(j)["status"] == "running" for j in victim_jobs), what="all running")
+    victim_jobs = [api.submit_ok("two", {"first": "[[sim ttft=1 tokens=90 tps=30]] a", "second": "[[sim ttft=1 tokens=5]] b"}) for _ in range(8)]
+    until(lambda: all(api.job(j)["status"] != "queued" for j in victim_jobs), what="all begun")
+    victim = until(lambda: next(filter(None, (owner_of(stack, j) for j in victim_jobs)), None), what="an owner")  # of one at least: it has something to hand over
     started = time.monotonic()
-    status = stack.stop_part("consumer-1")
+    status = stack.stop_part(victim)
     assert status == 0 and time.monotonic() - started < 15
     for job in victim_jobs:
         done = api.wait(job, limit_s=40)
