@@ -21,6 +21,7 @@ from tests.stack import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTITIONS = 4
+PATIENT = {**CONFIG, "consumer": {**CONFIG["consumer"], "max_attempts": 50}}  # three deaths under one job are no poison here
 SETTLE_S = 150
 SHOWN_MAX = 40
 
@@ -69,7 +70,7 @@ def run(seed, faults, flavour):
     programs = copied_programs(folder, flavour)
     started = time.monotonic()
     try:
-        with Stack(folder, flavour=flavour, bin_dir=programs, fresh=True, workers=3, gateways=2, config=CONFIG, lease_ttl="3s", session_timeout="6s",
+        with Stack(folder, flavour=flavour, bin_dir=programs, fresh=True, workers=3, gateways=2, config=PATIENT, lease_ttl="3s", session_timeout="6s",
                    partitions=PARTITIONS) as stack:
             load, chaos, verdict, bad = trial(stack, seed, faults)
         bad += unclean_ends(stack)
