@@ -61,7 +61,8 @@ static void conn_ask(struct load *l, struct conn *c)
     c->len = 0;
     c->sent_us = bench_now_us();
     l->asked++;
-    /* A request is smaller than any socket buffer and the connection is idle: one send takes all. */
+    /* A request is smaller than any socket buffer and the connection is idle: one send takes all.
+     */
     if (send(c->fd, l->request, l->request_len, MSG_NOSIGNAL) != (ssize_t)l->request_len)
         bench_die("a request did not fit into the socket");
 }

@@ -3,8 +3,8 @@
  *   kafkafloor --brokers B --topic T --mode produce --outstanding N --seconds S [--bytes 500]
  *   kafkafloor ... --mode fill --count N              records for consume
  *   kafkafloor ... --mode idle --count N              one at a time: produce, report, consumed
- *   kafkafloor ... --mode consume --count N           polls N records, sends two for each to --topic2,
- *                                                     commits once a second, ends with the last report
+ *   kafkafloor ... --mode consume --count N           polls N records, sends two for each to
+ * --topic2, commits once a second, ends with the last report
  *
  * Settings are the product's: idempotent, acks=all, linger 1 ms, lz4, partitions by hand. The topic
  * is made by the caller. One line of JSON. */

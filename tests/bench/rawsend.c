@@ -56,9 +56,10 @@ static void raw_event(struct raw *r, size_t stream)
     uint64_t seq = ++r->seqs[stream];
     int len = bench_event(data, sizeof data, id, seq, bench_now_us());
     int body = 4 + 27 + 1 + 18 + 6 + len + 2;
-    int all = snprintf(frame, sizeof frame,
-                       "%x\r\nid: %016" PRIu64 "-%010" PRIu64 "\nevent: step.delta\ndata: %s\n\n\r\n",
-                       (unsigned)body, (uint64_t)1790000000000, seq, data);
+    int all =
+        snprintf(frame, sizeof frame,
+                 "%x\r\nid: %016" PRIu64 "-%010" PRIu64 "\nevent: step.delta\ndata: %s\n\n\r\n",
+                 (unsigned)body, (uint64_t)1790000000000, seq, data);
     size_t each = r->count / r->streams;
     for (size_t i = stream * each; i < (stream + 1) * each; i++) {
         if (send(r->fds[i], frame, (size_t)all, MSG_NOSIGNAL | MSG_DONTWAIT) == all)
@@ -101,7 +102,8 @@ int main(int argc, char **argv)
     int64_t start = bench_now_us(), cpu = bench_cpu_us();
     raw_run(&r, bench_number(argc, argv, "--rate", 1), bench_number(argc, argv, "--seconds", 1));
     cpu = bench_cpu_us() - cpu;
-    printf("{\"deliveries\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"seconds\":%.3f,\"cpu_us\":%.2f}\n",
+    printf("{\"deliveries\":%" PRIu64 ",\"refused\":%" PRIu64
+           ",\"seconds\":%.3f,\"cpu_us\":%.2f}\n",
            r.sent, r.refused, (double)(bench_now_us() - start) / 1e6,
            (double)cpu / (double)(r.sent ? r.sent : 1));
     fflush(stdout);

@@ -7,8 +7,8 @@
  *   redisload ... --mode xrange
  *       reads the first job's stream in pages of 1,000: the limit of a replay
  *
- * The file has `id epoch` on each line; the jobs are leased under these epochs. Any answer but OK is
- * an error. One line of JSON. */
+ * The file has `id epoch` on each line; the jobs are leased under these epochs. Any answer but OK
+ * is an error. One line of JSON. */
 #include "tests/bench/bench.h"
 #include <hiredis/hiredis.h>
 #include <unistd.h>
@@ -107,12 +107,11 @@ static void load_xrange(struct load *l)
 {
     char from[64] = "-";
     for (;;) {
-        redisReply *r = redisCommand(l->redis, "XRANGE j:{%s}:e %s + COUNT %d", l->ids.id[0], from,
-                                     LOAD_PAGE);
+        redisReply *r =
+            redisCommand(l->redis, "XRANGE j:{%s}:e %s + COUNT %d", l->ids.id[0], from, LOAD_PAGE);
         if (!r || r->type != REDIS_REPLY_ARRAY) bench_die("XRANGE failed");
         size_t n = r->elements;
-        for (size_t i = 0; i < n; i++)
-            l->bytes += r->element[i]->element[1]->element[3]->len;
+        for (size_t i = 0; i < n; i++) l->bytes += r->element[i]->element[1]->element[3]->len;
         if (n) snprintf(from, sizeof from, "(%s", r->element[n - 1]->element[0]->str);
         l->entries += n;
         freeReplyObject(r);

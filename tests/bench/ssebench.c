@@ -5,23 +5,31 @@
  *
  * Watcher i reads job i mod (number of ids). Says `ready` when every watcher has its head and its
  * first event (--first none: its head); from the line `start` on standard input it counts (and says
- * `started`); at `stop N` it waits until it has N events, at most 10 s, and prints one line of JSON. With --until-seq it ends by itself when every watcher has
- * seen that seq, and times from the request: the reader of a history.
+ * `started`); at `stop N` it waits until it has N events, at most 10 s, and prints one line of
+ * JSON. With --until-seq it ends by itself when every watcher has seen that seq, and times from the
+ * request: the reader of a history.
  *
  * Checked: the status is 200, seq of every event follows the last one (holes, repeats are counted),
  * no stream ends. Latency: now minus the stamp in the event's text (see bench_event). The client's
  * CPU is printed too; it is not part of what is measured. */
 #include "tests/bench/bench.h"
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
 enum { SSE_WATCHERS_MAX = 19000, SSE_TURN = 512, SSE_READ = 1 << 18, SSE_PENDING_MAX = 256 };
-enum chunk_state { CHUNK_HEAD, CHUNK_SIZE, CHUNK_SIZE_LF, CHUNK_DATA, CHUNK_DATA_CR, CHUNK_DATA_LF };
+enum chunk_state {
+    CHUNK_HEAD,
+    CHUNK_SIZE,
+    CHUNK_SIZE_LF,
+    CHUNK_DATA,
+    CHUNK_DATA_CR,
+    CHUNK_DATA_LF
+};
 
 struct watch {
     int fd;
@@ -154,17 +162,27 @@ static void watch_bytes(struct bench *b, struct watch *w, const char *bytes, siz
     while (len) {
         size_t n = 1;
         switch (w->state) {
-        case CHUNK_HEAD: n = watch_head(b, w, bytes, len); break;
-        case CHUNK_SIZE: n = watch_chunk_size(w, bytes, len); break;
-        case CHUNK_SIZE_LF: w->state = CHUNK_DATA; break;
+        case CHUNK_HEAD:
+            n = watch_head(b, w, bytes, len);
+            break;
+        case CHUNK_SIZE:
+            n = watch_chunk_size(w, bytes, len);
+            break;
+        case CHUNK_SIZE_LF:
+            w->state = CHUNK_DATA;
+            break;
         case CHUNK_DATA:
             n = len < w->chunk_left ? len : w->chunk_left;
             watch_text(b, w, bytes, n);
             w->chunk_left -= n;
             if (!w->chunk_left) w->state = CHUNK_DATA_CR;
             break;
-        case CHUNK_DATA_CR: w->state = CHUNK_DATA_LF; break;
-        case CHUNK_DATA_LF: w->state = CHUNK_SIZE; break;
+        case CHUNK_DATA_CR:
+            w->state = CHUNK_DATA_LF;
+            break;
+        case CHUNK_DATA_LF:
+            w->state = CHUNK_SIZE;
+            break;
         }
         bytes += n;
         len -= n;
