@@ -386,6 +386,22 @@ void jobrun_probe(struct jobrun *r)
     mirror_probe(&r->mirror);
 }
 
+void jobrun_doubt(struct jobrun *r)
+{
+    if (!r->mirror.view) return; /* has no call yet: see jobrun_start */
+    if (!r->is_unsure) r->w->unsure++;
+    r->is_unsure = true;
+    mirror_probe(&r->mirror);
+}
+
+void jobrun_sure(struct jobrun *r)
+{
+    if (!r->is_unsure) return;
+    r->is_unsure = false;
+    r->w->unsure--;
+    worker_kick(r->w);
+}
+
 bool jobrun_is_idle(const struct jobrun *r)
 {
     return !r->task || task_calls_in_hand(r->task) == 0;
@@ -401,6 +417,7 @@ void jobrun_let_go(struct jobrun *r, enum jobrun_outcome outcome)
 
 static void jobrun_stop(struct jobrun *r)
 {
+    jobrun_sure(r);
     jobrun_inherit_stop(r);
     jobrun_drop_task(r);
     timerq_cancel(r->w->ports.timers, &r->timer);

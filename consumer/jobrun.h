@@ -51,6 +51,7 @@ struct jobrun {
     struct list_link awaiting; /* in the list of awaiting_home */
     struct home *awaiting_home;
     int64_t begun_ms, acquired_ms, started_wall_ms;
+    bool is_unsure;        /* the lease had a gap: no new call until Redis says that the job is still ours */
     bool is_takeover, is_canceled, must_prove, is_paced, is_parking, has_begun;
     int64_t due_ms;        /* parking: wall */
     int64_t hand_seq;
@@ -77,6 +78,7 @@ void jobrun_cut(struct jobrun *r);        /* the drain's time is over: calls are
 void jobrun_on_tail(struct jobrun *r);    /* state[p] was read past `awaited` */
 void jobrun_on_home_lost(struct jobrun *r);
 void jobrun_overtaken(struct jobrun *r);  /* the log shows a higher epoch, or another's end */
+void jobrun_doubt(struct jobrun *r);      /* the lease had a gap */
 void jobrun_probe(struct jobrun *r);   /* Redis may have been wiped */
 bool jobrun_is_idle(const struct jobrun *r); /* has no call in hand */
 
@@ -86,6 +88,7 @@ void jobrun_set(struct jobrun *r, enum jobrun_state s);
 void jobrun_over(struct jobrun *r, enum jobrun_outcome outcome);
 void jobrun_let_go(struct jobrun *r, enum jobrun_outcome outcome); /* gives the lease back first (not waited for) */
 void jobrun_arm(struct jobrun *r);
+void jobrun_sure(struct jobrun *r);
 bool jobrun_await(struct jobrun *r, int64_t offset); /* false: the home is not ours */
 struct known_job *jobrun_known(const struct jobrun *r); /* NULL: home lost */
 int32_t jobrun_partition(const struct jobrun *r);

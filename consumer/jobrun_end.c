@@ -237,6 +237,9 @@ void jobrun_on_news(void *arg, enum mirror_news news)
     case MIRROR_GONE:
         lease_hurry(r->w->lease);
         break;
+    case MIRROR_HELD:
+        jobrun_sure(r);
+        break;
     case MIRROR_CLEAN:
         if (r->state == JOBRUN_RELEASING) jobrun_release(r);
         break;

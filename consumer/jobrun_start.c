@@ -83,6 +83,7 @@ void jobrun_start(struct jobrun *r)
         return;
     }
     jobrun_tell_started(r);
+    if (!lease_held_since(r->w->lease, r->acquired_ms)) jobrun_doubt(r);
     if (r->is_canceled) {
         jobrun_close_as(r, JOB_CANCELED, PROBLEM_CANCELED, "the job was canceled", false);
     } else if (code == ERR_NOMEM) {

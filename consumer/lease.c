@@ -63,6 +63,11 @@ bool lease_held_since(const struct lease *l, int64_t mono_ms)
     return lease_is_held(l) && l->unbroken_ms <= mono_ms;
 }
 
+int64_t lease_unbroken_ms(const struct lease *l)
+{
+    return l->unbroken_ms;
+}
+
 struct view lease_boot(const struct lease *l)
 {
     return l->boot[0] ? view_of(l->boot) : VIEW_NONE;

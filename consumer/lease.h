@@ -28,6 +28,8 @@ void lease_hurry(struct lease *l);
 bool lease_is_held(const struct lease *l);
 int64_t lease_until_ms(const struct lease *l); /* it is held until then, monotonic, unless another beat comes; 0 = not held */
 /* The lease was held without a break since then (monotonic ms of an acquire or an earlier check). */
+/* When the unbroken chain of good beats began; another value than before: there was a gap. */
+int64_t lease_unbroken_ms(const struct lease *l);
 bool lease_held_since(const struct lease *l, int64_t mono_ms);
 struct view lease_boot(const struct lease *l); /* Redis' boot id; VIEW_NONE: not known yet */
 /* Takes the key away: others may take our jobs at once. */

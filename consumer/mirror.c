@@ -85,6 +85,8 @@ static void mirror_break(struct mirror *m)
 {
     mirror_drop_pending(m);
     m->is_broken = true;
+    if (m->is_probing) m->is_probe_due = true; /* the restore answers it */
+    m->is_probing = false;
     mirror_touch(m);
 }
 
@@ -186,7 +188,7 @@ void mirror_put(struct mirror *m, const struct mirror_note *note)
 void mirror_probe(struct mirror *m)
 {
     if (!m->view) return;
-    m->is_status_due = true;
+    m->is_status_due = m->is_probe_due = true;
     mirror_touch(m);
 }
 
@@ -204,6 +206,8 @@ static bool mirror_answered(struct mirror *m, const struct err *e)
     m->calls--;
     if (m->is_closed) return false;
     mirror_touch(m);
+    if (e && m->is_probing) m->is_status_due = m->is_probe_due = true;
+    if (e) m->is_probing = false;
     if (!e) return true;
     mirror_hold(m->env);
     return false;
@@ -214,6 +218,9 @@ static bool mirror_heard(struct mirror *m, const struct fn_appended *a)
 {
     switch (a->kind) {
     case FN_APPEND_OK:
+        if (m->is_probing) mirror_tell(m, MIRROR_HELD);
+        m->is_probing = false;
+        if (m->is_closed) return false;
         if (a->cancel) mirror_tell(m, MIRROR_CANCEL);
         return !m->is_closed;
     case FN_APPEND_FENCED:
@@ -269,6 +276,13 @@ static void mirror_on_finish(void *arg, const struct err *e, const struct fn_app
 }
 
 /* --- calls -------------------------------------------------------------------------------------------------------- */
+/* The call about to go answers the probe that was asked for before it. */
+static void mirror_ask_probe(struct mirror *m)
+{
+    m->is_probing = m->is_probe_due;
+    m->is_probe_due = false;
+}
+
 static void mirror_append(struct mirror *m)
 {
     struct fn_event events[FN_EVENTS_MAX];
@@ -286,6 +300,7 @@ static void mirror_append(struct mirror *m)
                           .status = m->is_status_due ? job_status_name(m->status) : NULL,
                           .attempt = m->is_status_due ? m->attempt : 0};
     m->is_status_due = false;
+    mirror_ask_probe(m);
     m->is_appending = true;
     m->flight = count;
     m->calls++;
@@ -309,6 +324,7 @@ static void mirror_restore(struct mirror *m, bool is_trim)
                                .status = job_status_name(m->status),
                                .snapshot = buf_view(&snapshot),
                                .trim = is_trim};
+        mirror_ask_probe(m);
         m->is_restoring = true;
         m->calls++;
         fn_restore(m->env->fn, &r, mirror_on_restore, m);

@@ -24,6 +24,7 @@ enum mirror_news {
     MIRROR_ENDED,    /* it ended already */
     MIRROR_GONE,     /* its entry is gone: Redis may have been wiped (it is being put back) */
     MIRROR_CLEAN,    /* all that was put is in Redis */
+    MIRROR_HELD,     /* answer to mirror_probe: the job is still ours */
     MIRROR_FINISHED  /* mirror_finish is done */
 };
 typedef void mirror_news_fn(void *arg, enum mirror_news news);
@@ -78,6 +79,7 @@ struct mirror { /* embed; init/fini */
     unsigned calls, unfolded;
     bool is_appending, is_restoring, is_ending;
     bool is_broken, is_status_due, is_compaction_due, is_snapshot_due;
+    bool is_probe_due, is_probing;
     bool is_closed;
 };
 void mirror_init(struct mirror *m, struct mirror_env *env, const struct fn_job *job, mirror_news_fn *news, void *arg);
@@ -96,7 +98,7 @@ struct mirror_note {
     struct view members;
 };
 void mirror_put(struct mirror *m, const struct mirror_note *note);
-/* Redis may have lost it: ask. What is missing is put back as a snapshot. */
+/* Redis may have lost it, or another may hold it: ask. What is missing is put back as a snapshot; HELD or FENCED comes. */
 void mirror_probe(struct mirror *m);
 /* Writes the end behind all events. FINISHED, or FENCED, or nothing until Redis answers. end must live until then. */
 void mirror_finish(struct mirror *m, const struct mirror_end *end);

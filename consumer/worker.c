@@ -122,6 +122,11 @@ static void worker_on_home_mark(void *arg, uint32_t partition, bool is_built)
 static void worker_on_beat(void *arg, bool boot_changed)
 {
     struct worker *w = arg;
+    if (lease_unbroken_ms(w->lease) != w->unbroken_ms) {
+        w->unbroken_ms = lease_unbroken_ms(w->lease);
+        for (struct list_link *k = list_first(&w->run_list); k; k = list_next(&w->run_list, k))
+            jobrun_doubt(LIST_ITEM(k, struct jobrun, link));
+    }
     if (boot_changed)
         log_event(w->ports.log, LOG_INFO, VIEW_NONE, "redis_boot", LOG_V("boot", lease_boot(w->lease)));
     worker_kick(w);
@@ -166,7 +171,7 @@ static void worker_subscribe(struct worker *w)
 static bool worker_may_call(void *arg)
 {
     const struct worker *w = arg;
-    return lease_is_held(w->lease);
+    return lease_is_held(w->lease) && w->unsure == 0;
 }
 
 /* A worker that slept between the grant and the request does not hold the job any more: another may have done the step. */

@@ -52,6 +52,8 @@ struct worker {
     struct list rebuilds;  /* stopped ones that wait for their answers */
     struct list letters;   /* unreadable records on their way to the dead letters */
     size_t item_bytes, sleeping;
+    size_t unsure;        /* runs that have to hear from Redis before any call goes out */
+    int64_t unbroken_ms;  /* of the lease, as last seen */
     enum worker_state state;
     bool is_readable;     /* some queue may hold something */
     bool is_leaving, has_left, is_over;
