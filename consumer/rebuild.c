@@ -32,6 +32,7 @@ struct rebuild {
     void *replay;
     enum topic topic;    /* TOPICS: being read */
     int64_t resume;      /* LOG, TOPICS: offset to go on from; -1 = from the start */
+    int64_t from[TOPIC_STATE]; /* TOPICS: what was unread when the records in memory were told; -1 = nothing */
     int64_t noticed_ms;
     size_t out, cursor;
     bool is_enough, has_failed, has_others;
@@ -268,11 +269,12 @@ static void rebuild_known_job(struct rebuild *b, const struct known_job *j)
     rebuild_send_job(b, &started->head, VIEW_NONE, ledger_epoch(j->ledger), rebuild_status(known_phase(j)));
 }
 
-/* Records in memory: jobs that were never begun. In one go: the map they are in changes between turns. */
+/* Records in memory: jobs that were never begun. In one go, for the map changes between turns; what is read later counts as unread. */
 static void rebuild_items(struct rebuild *b)
 {
     struct known_job *j;
     size_t cursor = 0;
+    for (enum topic t = 0; t < TOPIC_STATE; t++) b->from[t] = home_has_read_all(b->home, t) ? -1 : b->home->next[t];
     while ((j = known_each(b->home->known, &cursor)) != NULL) {
         struct list_link *k = list_first(&j->items);
         if (!k || j->is_settled || j->run || known_phase(j) == LEDGER_ENDED) continue;
@@ -332,14 +334,14 @@ static void rebuild_turn_topics(struct rebuild *b)
     }
     if (b->out >= REBUILD_OUT / 2) return;
     b->is_enough = false;
-    while (b->topic < TOPIC_STATE && b->resume < 0 && home_has_read_all(b->home, b->topic)) b->topic++;
+    while (b->topic < TOPIC_STATE && b->resume < 0 && b->from[b->topic] < 0) b->topic++;
     if (b->topic == TOPIC_STATE) {
         b->phase = REBUILD_GRACE;
         return;
     }
     struct replay_ask ask = {.topic = b->topic,
                              .partition = (int32_t)b->partition,
-                             .from = b->resume < 0 ? b->home->next[b->topic] : b->resume,
+                             .from = b->resume < 0 ? b->from[b->topic] : b->resume,
                              .to = -1,
                              .handle = rebuild_on_record,
                              .done = rebuild_on_topic,
