@@ -1,18 +1,22 @@
-/* Between the worker, which knows topics by number, and io/kafka, which knows them by name. No decisions here. */
+/* Between the worker, which knows topics by number, and io/kafka, which knows them by name. No
+ * decisions here. */
 #include "consumer/adapt.h"
 
 #include <assert.h>
 
 enum { ADAPT_TPS_MAX = 64, ADAPT_PREFETCH = 500, ADAPT_GROUP_MAX = 160 };
 
-/* --- intake ------------------------------------------------------------------------------------------------------- */
+/* --- intake
+ * -------------------------------------------------------------------------------------------------------
+ */
 struct adapt_positions {
     struct adapt *a;
     intake_positions_fn *done;
     void *arg;
 };
 
-static void adapt_on_positions(void *arg, const struct err *e, const struct kafka_committed *list, size_t count)
+static void adapt_on_positions(void *arg, const struct err *e, const struct kafka_committed *list,
+                               size_t count)
 {
     struct adapt_positions *op = arg;
     struct intake_position found[ADAPT_TPS_MAX];
@@ -31,29 +35,36 @@ static void adapt_on_positions(void *arg, const struct err *e, const struct kafk
     free(op);
 }
 
-static size_t adapt_tps(const struct adapt *a, const struct intake_tp *tps, size_t count, struct kafka_tp *ret)
+static size_t adapt_tps(const struct adapt *a, const struct intake_tp *tps, size_t count,
+                        struct kafka_tp *ret)
 {
     assert(count <= ADAPT_TPS_MAX);
     for (size_t i = 0; i < count; i++)
-        ret[i] = (struct kafka_tp){.topic = a->topics->names[tps[i].topic], .partition = tps[i].partition, .offset = tps[i].offset};
+        ret[i] = (struct kafka_tp){.topic = a->topics->names[tps[i].topic],
+                                   .partition = tps[i].partition,
+                                   .offset = tps[i].offset};
     return count;
 }
 
-static void adapt_positions(void *self, const struct intake_tp *tps, size_t count, intake_positions_fn *done, void *arg)
+static void adapt_positions(void *self, const struct intake_tp *tps, size_t count,
+                            intake_positions_fn *done, void *arg)
 {
     struct adapt *a = self;
     struct kafka_tp list[ADAPT_TPS_MAX];
     struct adapt_positions *op = malloc(sizeof *op);
     if (!op || !a->consumer) {
-        log_event(a->log, LOG_ERROR, VIEW_NONE, "positions_not_asked"); /* the process is ending, or has no memory left */
+        log_event(a->log, LOG_ERROR, VIEW_NONE,
+                  "positions_not_asked"); /* the process is ending, or has no memory left */
         free(op);
         return;
     }
     *op = (struct adapt_positions){.a = a, .done = done, .arg = arg};
-    kafka_consumer_positions(a->consumer, list, adapt_tps(a, tps, count, list), adapt_on_positions, op);
+    kafka_consumer_positions(a->consumer, list, adapt_tps(a, tps, count, list), adapt_on_positions,
+                             op);
 }
 
-static enum err_code adapt_follow(void *self, const struct intake_tp *tps, size_t count, struct err *err)
+static enum err_code adapt_follow(void *self, const struct intake_tp *tps, size_t count,
+                                  struct err *err)
 {
     struct adapt *a = self;
     struct kafka_tp list[ADAPT_TPS_MAX];
@@ -61,18 +72,21 @@ static enum err_code adapt_follow(void *self, const struct intake_tp *tps, size_
     return kafka_consumer_follow(a->consumer, list, adapt_tps(a, tps, count, list), err);
 }
 
-static bool adapt_read(void *self, enum topic topic, int32_t partition, intake_record_fn *handle, void *arg)
+static bool adapt_read(void *self, enum topic topic, int32_t partition, intake_record_fn *handle,
+                       void *arg)
 {
     struct adapt *a = self;
-    return a->consumer && kafka_consumer_read(a->consumer, a->topics->names[topic], partition, handle, arg);
+    return a->consumer &&
+           kafka_consumer_read(a->consumer, a->topics->names[topic], partition, handle, arg);
 }
 
-static enum err_code adapt_commit(void *self, enum topic topic, int32_t partition, int64_t offset, struct view metadata,
-                                  struct err *err)
+static enum err_code adapt_commit(void *self, enum topic topic, int32_t partition, int64_t offset,
+                                  struct view metadata, struct err *err)
 {
     struct adapt *a = self;
     if (!a->consumer) return err_set(err, ERR_CLOSED, "not in the group");
-    return kafka_consumer_commit(a->consumer, a->topics->names[topic], partition, offset, metadata, err);
+    return kafka_consumer_commit(a->consumer, a->topics->names[topic], partition, offset, metadata,
+                                 err);
 }
 
 struct adapt_leaving {
@@ -119,7 +133,9 @@ struct intake_port adapt_intake_port(struct adapt *a)
                                 .leave = adapt_leave};
 }
 
-/* --- from the group ----------------------------------------------------------------------------------------------- */
+/* --- from the group
+ * -----------------------------------------------------------------------------------------------
+ */
 static void adapt_on_assigned(void *arg, const int32_t *partitions, size_t count)
 {
     struct adapt *a = arg;
@@ -137,16 +153,19 @@ static void adapt_on_readable(void *arg)
     worker_on_readable(((struct adapt *)arg)->worker);
 }
 
-static void adapt_on_commit(void *arg, const char *topic, int32_t partition, int64_t offset, const struct err *e)
+static void adapt_on_commit(void *arg, const char *topic, int32_t partition, int64_t offset,
+                            const struct err *e)
 {
     struct adapt *a = arg;
     enum topic t;
-    if (topics_parse(a->topics, view_of(topic), &t)) worker_on_commit(a->worker, t, partition, offset, e);
+    if (topics_parse(a->topics, view_of(topic), &t))
+        worker_on_commit(a->worker, t, partition, offset, e);
 }
 
 static void adapt_on_error(void *arg, const struct err *e)
 {
-    log_event(((struct adapt *)arg)->log, LOG_WARN, VIEW_NONE, "kafka_error", LOG_S("error", e->text));
+    log_event(((struct adapt *)arg)->log, LOG_WARN, VIEW_NONE, "kafka_error",
+              LOG_S("error", e->text));
 }
 
 enum err_code adapt_join(struct adapt *a, const struct config *config, struct err *err)
@@ -170,7 +189,9 @@ enum err_code adapt_join(struct adapt *a, const struct config *config, struct er
     return a->consumer ? ERR_OK : err->code;
 }
 
-/* --- replays ------------------------------------------------------------------------------------------------------ */
+/* --- replays
+ * ------------------------------------------------------------------------------------------------------
+ */
 static void *adapt_replay_start(void *self, const struct replay_ask *ask, struct err *err)
 {
     struct adapt *a = self;
@@ -194,5 +215,6 @@ static void adapt_replay_cancel(void *self, void *replay)
 
 struct replay_port adapt_replay_port(struct adapt *a)
 {
-    return (struct replay_port){.self = a, .start = adapt_replay_start, .cancel = adapt_replay_cancel};
+    return (struct replay_port){
+        .self = a, .start = adapt_replay_start, .cancel = adapt_replay_cancel};
 }

@@ -3,13 +3,14 @@
 #include "common/io/kafka.h"
 #include "consumer/worker.h"
 
-/* The worker's ports that io does not have in the right shape already: topics by number instead of by name. */
+/* The worker's ports that io does not have in the right shape already: topics by number instead of
+ * by name. */
 struct adapt {
     struct loop *loop;
     struct log *log;
     const struct topics *topics;
-    struct kafka_options kafka;       /* borrowed parts live as long */
-    struct kafka_consumer *consumer;  /* NULL: not in the group */
+    struct kafka_options kafka;      /* borrowed parts live as long */
+    struct kafka_consumer *consumer; /* NULL: not in the group */
     struct worker *worker;
     bool was_assigned;
 };
@@ -20,7 +21,8 @@ MUST_CHECK enum err_code adapt_join(struct adapt *a, const struct config *config
 
 /* Secrets of the providers, read once from environment or file. */
 struct secrets;
-MUST_CHECK enum err_code secrets_load(const struct config *config, struct secrets **ret, struct err *err);
+MUST_CHECK enum err_code secrets_load(const struct config *config, struct secrets **ret,
+                                      struct err *err);
 void secrets_free(struct secrets *s);
 struct view secrets_find(void *secrets, const struct config_provider *p);
 

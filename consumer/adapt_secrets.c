@@ -1,4 +1,5 @@
-/* API keys of the providers: read once at the start, kept apart from the configuration so that nothing that prints it can print them. */
+/* API keys of the providers: read once at the start, kept apart from the configuration so that
+ * nothing that prints it can print them. */
 #include "consumer/adapt.h"
 
 #include <errno.h>
@@ -47,7 +48,8 @@ enum err_code secrets_load(const struct config *config, struct secrets **ret, st
     s->count = config->provider_count;
     s->texts = calloc(s->count + 1, sizeof *s->texts);
     enum err_code code = s->texts ? ERR_OK : err_set(err, ERR_NOMEM, "out of memory");
-    for (size_t i = 0; code == ERR_OK && i < s->count; i++) code = secrets_read(&config->providers[i], &s->texts[i], err);
+    for (size_t i = 0; code == ERR_OK && i < s->count; i++)
+        code = secrets_read(&config->providers[i], &s->texts[i], err);
     if (code == ERR_OK) {
         *ret = s;
     } else {

@@ -1,21 +1,27 @@
-/* One line of waiters a model and one question to Redis under way for its first waiter: with a round trip of 0.2 ms this grants
- * thousands a second, and a refusal stops the whole line with a single timer, so a closed budget costs one question per
- * wait, not one per waiter. A model without limits is granted here and now. Lines take turns at the process's ceiling. */
+/* One line of waiters a model and one question to Redis under way for its first waiter: with a
+ * round trip of 0.2 ms this grants thousands a second, and a refusal stops the whole line with a
+ * single timer, so a closed budget costs one question per wait, not one per waiter. A model without
+ * limits is granted here and now. Lines take turns at the process's ceiling. */
 #include "consumer/budget.h"
 
 #include "common/base/clock.h"
 #include <assert.h>
 
-enum { BUDGET_TELL_MS = 1000, BUDGET_AWAY_MS = 500, BUDGET_WAIT_MIN_MS = 5, BUDGET_WAIT_MAX_MS = 60000 };
+enum {
+    BUDGET_TELL_MS = 1000,
+    BUDGET_AWAY_MS = 500,
+    BUDGET_WAIT_MIN_MS = 5,
+    BUDGET_WAIT_MAX_MS = 60000
+};
 
 struct budget_model {
     struct budget *budget;
     const struct config_model *config;
     struct list waiters;
-    struct timer timer;   /* closed, or Redis is away: not before */
-    int64_t closed_ms;    /* monotonic */
+    struct timer timer; /* closed, or Redis is away: not before */
+    int64_t closed_ms;  /* monotonic */
     bool is_asking;
-    bool is_asker_gone;   /* the waiter that was asked for left meanwhile */
+    bool is_asker_gone; /* the waiter that was asked for left meanwhile */
     int64_t asked_tokens;
 };
 
@@ -77,14 +83,16 @@ void budget_cancel(struct budget *b, struct budget_wait *w)
 {
     assert(!w->is_granted);
     if (!list_linked(&w->link)) return;
-    if (w->model->is_asking && list_first(&w->model->waiters) == &w->link) w->model->is_asker_gone = true;
+    if (w->model->is_asking && list_first(&w->model->waiters) == &w->link)
+        w->model->is_asker_gone = true;
     list_remove(&w->model->waiters, &w->link);
     b->waiting--;
 }
 
 static bool budget_is_limited(const struct config_budget *c)
 {
-    return c->requests_per_minute || c->input_tokens_per_minute || c->output_tokens_per_minute || c->tokens_per_minute;
+    return c->requests_per_minute || c->input_tokens_per_minute || c->output_tokens_per_minute ||
+           c->tokens_per_minute;
 }
 
 /* One combined bucket of tokens in this form: the sum where input and output are given apart. */
@@ -143,11 +151,14 @@ static void budget_on_take(void *arg, const struct err *e, const struct fn_taken
         return;
     }
     if (!t->granted) {
-        budget_close_for(m, t->wait_ms > BUDGET_WAIT_MAX_MS ? BUDGET_WAIT_MAX_MS : t->wait_ms, true);
+        budget_close_for(m, t->wait_ms > BUDGET_WAIT_MAX_MS ? BUDGET_WAIT_MAX_MS : t->wait_ms,
+                         true);
         return;
     }
-    if (is_gone || !b->o.may_start(b->o.arg)) { /* the answer may have waited for a process that stood still */
-        fn_settle(b->o.fn, view_of(m->config->name), -m->asked_tokens, true, 0, budget_ignore, NULL);
+    if (is_gone ||
+        !b->o.may_start(b->o.arg)) { /* the answer may have waited for a process that stood still */
+        fn_settle(b->o.fn, view_of(m->config->name), -m->asked_tokens, true, 0, budget_ignore,
+                  NULL);
     } else {
         budget_grant(m);
     }
@@ -180,7 +191,8 @@ static bool budget_pump_model(struct budget_model *m)
 void budget_pump(struct budget *b)
 {
     size_t idle = 0;
-    while (b->waiting && idle < b->count && b->in_flight < b->o.calls_max && b->o.may_start(b->o.arg)) {
+    while (b->waiting && idle < b->count && b->in_flight < b->o.calls_max &&
+           b->o.may_start(b->o.arg)) {
         struct budget_model *m = &b->models[b->next];
         b->next = (b->next + 1) % b->count;
         idle = budget_pump_model(m) ? 0 : idle + 1;
@@ -195,7 +207,9 @@ void budget_done(struct budget *b, struct budget_wait *w, const struct budget_ou
     b->in_flight--;
     if (outcome->closed_for_ms > 0) budget_close_for(m, outcome->closed_for_ms, true);
     if (!budget_is_limited(&m->config->budget) && outcome->closed_for_ms <= 0) return;
-    int64_t delta = outcome->was_refused ? -w->tokens : outcome->used_tokens >= 0 ? outcome->used_tokens - w->tokens : 0;
+    int64_t delta = outcome->was_refused        ? -w->tokens
+                    : outcome->used_tokens >= 0 ? outcome->used_tokens - w->tokens
+                                                : 0;
     if (!delta && !outcome->was_refused && outcome->closed_for_ms <= 0) return;
     fn_settle(b->o.fn, view_of(m->config->name), delta, outcome->was_refused,
               outcome->closed_for_ms > 0 ? outcome->closed_for_ms : 0, budget_ignore, NULL);

@@ -5,9 +5,10 @@
 #include "schemas/config.h"
 #include "schemas/fn.h"
 
-/* Pacing, first form: every call of a model asks its budget (requests and tokens a minute, shared by all workers in Redis) and waits
- * its turn, first come first served per model; a ceiling of calls in flight holds for the process. A call that was granted
- * must be given back with budget_done exactly once. */
+/* Pacing, first form: every call of a model asks its budget (requests and tokens a minute, shared
+ * by all workers in Redis) and waits its turn, first come first served per model; a ceiling of
+ * calls in flight holds for the process. A call that was granted must be given back with
+ * budget_done exactly once. */
 struct budget;
 struct budget_options {
     struct fn *fn;
@@ -28,10 +29,12 @@ struct budget_wait { /* embed; zeroed = idle */
     int64_t tokens; /* estimate */
     bool is_told, is_granted;
     void (*on_grant)(void *arg);
-    void (*on_wait)(void *arg, int64_t until_wall_ms); /* once, when the wait will be longer than a second */
+    void (*on_wait)(void *arg,
+                    int64_t until_wall_ms); /* once, when the wait will be longer than a second */
     void *arg;
 };
-/* on_grant comes from inside budget_pump or a timer, never from here. False: no such model in the configuration. */
+/* on_grant comes from inside budget_pump or a timer, never from here. False: no such model in the
+ * configuration. */
 bool budget_ask(struct budget *b, struct budget_wait *w, struct view model, int64_t tokens);
 void budget_cancel(struct budget *b, struct budget_wait *w); /* waiting or idle */
 

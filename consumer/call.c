@@ -1,7 +1,8 @@
-/* What is hard: a call ends in many ways (whole, refused, cut in the middle, silent, unwanted), and each must give its budget back
- * once, tell its owner once, and leave the connection usable when it can. Chosen: call_leave is the only way out; everything
- * before it only decides what is told. The request's bytes live until the call went out: a streaming call then holds its
- * parser and half a kilobyte of text. */
+/* What is hard: a call ends in many ways (whole, refused, cut in the middle, silent, unwanted), and
+ * each must give its budget back once, tell its owner once, and leave the connection usable when it
+ * can. Chosen: call_leave is the only way out; everything before it only decides what is told. The
+ * request's bytes live until the call went out: a streaming call then holds its parser and half a
+ * kilobyte of text. */
 #include "consumer/call.h"
 
 #include "common/base/clock.h"
@@ -17,7 +18,7 @@ enum {
 };
 
 struct call {
-    struct list_link link;   /* in owner */
+    struct list_link link; /* in owner */
     struct list *owner;
     struct list_link queued; /* in texts or lingering */
     struct call_env *env;
@@ -40,7 +41,9 @@ struct call {
 static void call_on_grant(void *arg);
 static void call_on_wait(void *arg, int64_t until_wall_ms);
 
-/* --- shared ------------------------------------------------------------------------------------------------------- */
+/* --- shared
+ * -------------------------------------------------------------------------------------------------------
+ */
 void call_env_init(struct call_env *env)
 {
     list_init(&env->texts);
@@ -57,7 +60,8 @@ static void call_free(struct call *c)
 
 static void call_unqueue(struct call *c)
 {
-    if (list_linked(&c->queued)) list_remove(c->is_lingering ? &c->env->lingering : &c->env->texts, &c->queued);
+    if (list_linked(&c->queued))
+        list_remove(c->is_lingering ? &c->env->lingering : &c->env->texts, &c->queued);
 }
 
 void call_env_fini(struct call_env *env)
@@ -79,13 +83,16 @@ static void call_count(struct call *c, const char *outcome)
     metric_add(metric_series(c->env->meters.requests, labels), 1);
 }
 
-/* --- in and out --------------------------------------------------------------------------------------------------- */
-struct call *call_new(struct call_env *env, const struct call_ask *ask, const struct call_sink *sink, void *arg,
-                      struct err *err)
+/* --- in and out
+ * ---------------------------------------------------------------------------------------------------
+ */
+struct call *call_new(struct call_env *env, const struct call_ask *ask,
+                      const struct call_sink *sink, void *arg, struct err *err)
 {
     const struct config_model *model = config_model_find(env->config, ask->model);
     if (!model || model->route_count == 0) {
-        (void)err_set(err, ERR_NOT_FOUND, "model %.*s is not configured on this worker", (int)ask->model.len, ask->model.ptr);
+        (void)err_set(err, ERR_NOT_FOUND, "model %.*s is not configured on this worker",
+                      (int)ask->model.len, ask->model.ptr);
         return NULL;
     }
     struct call *c = calloc(1, sizeof *c);
@@ -109,12 +116,14 @@ struct call *call_new(struct call_env *env, const struct call_ask *ask, const st
     c->wait.on_grant = call_on_grant;
     c->wait.on_wait = call_on_wait;
     c->wait.arg = c;
-    if (c->provider && !c->request.failed && budget_ask(env->budget, &c->wait, ask->model, ask->tokens)) {
+    if (c->provider && !c->request.failed &&
+        budget_ask(env->budget, &c->wait, ask->model, ask->tokens)) {
         c->owner = ask->owner;
         list_push(c->owner, &c->link);
         return c;
     }
-    (void)err_set(err, c->provider ? ERR_NOMEM : ERR_NOT_FOUND, "provider %s is not configured", c->route->provider);
+    (void)err_set(err, c->provider ? ERR_NOMEM : ERR_NOT_FOUND, "provider %s is not configured",
+                  c->route->provider);
     call_free(c);
     return NULL;
 }
@@ -134,7 +143,9 @@ struct call *call_of_link(struct list_link *k)
     return LIST_ITEM(k, struct call, link);
 }
 
-/* --- text --------------------------------------------------------------------------------------------------------- */
+/* --- text
+ * ---------------------------------------------------------------------------------------------------------
+ */
 static void call_tell_text(struct call *c)
 {
     if (c->has_text) call_unqueue(c);
@@ -175,11 +186,14 @@ static void call_gather(struct call *c, struct view text)
         c->due_ms = c->env->clock->mono_ms + CALL_TEXT_MS;
         list_push(&c->env->texts, &c->queued);
         if (!timerq_pending(&c->env->text_timer))
-            (void)timerq_set(c->env->timers, &c->env->text_timer, c->due_ms, call_on_text_timer, c->env);
+            (void)timerq_set(c->env->timers, &c->env->text_timer, c->due_ms, call_on_text_timer,
+                             c->env);
     }
 }
 
-/* --- the ways out ------------------------------------------------------------------------------------------------- */
+/* --- the ways out
+ * -------------------------------------------------------------------------------------------------
+ */
 static void call_on_linger_timer(void *arg)
 {
     struct call_env *env = arg;
@@ -196,25 +210,29 @@ static void call_on_linger_timer(void *arg)
     }
 }
 
-/* The reply is whole but the transport is not through: waits a little, for the connection's sake. */
+/* The reply is whole but the transport is not through: waits a little, for the connection's sake.
+ */
 static void call_linger(struct call *c)
 {
     c->is_lingering = true;
     c->due_ms = c->env->clock->mono_ms + CALL_LINGER_MS;
     list_push(&c->env->lingering, &c->queued);
     if (!timerq_pending(&c->env->linger_timer))
-        (void)timerq_set(c->env->timers, &c->env->linger_timer, c->due_ms, call_on_linger_timer, c->env);
+        (void)timerq_set(c->env->timers, &c->env->linger_timer, c->due_ms, call_on_linger_timer,
+                         c->env);
 }
 
 static void call_settle(struct call *c, const struct llm_out *out, bool has_failed)
 {
     int64_t used = -1;
     if (c->usage.input_tokens >= 0 || c->usage.output_tokens >= 0)
-        used = (c->usage.input_tokens > 0 ? c->usage.input_tokens : 0) + (c->usage.output_tokens > 0 ? c->usage.output_tokens : 0);
+        used = (c->usage.input_tokens > 0 ? c->usage.input_tokens : 0) +
+               (c->usage.output_tokens > 0 ? c->usage.output_tokens : 0);
     bool is_throttle = has_failed && out->fault == TASK_FAULT_THROTTLE;
-    struct budget_outcome o = {.used_tokens = used,
-                               .was_refused = is_throttle,
-                               .closed_for_ms = is_throttle ? (out->retry_after_ms > 0 ? out->retry_after_ms : 1000) : 0};
+    struct budget_outcome o = {
+        .used_tokens = used,
+        .was_refused = is_throttle,
+        .closed_for_ms = is_throttle ? (out->retry_after_ms > 0 ? out->retry_after_ms : 1000) : 0};
     budget_done(c->env->budget, &c->wait, &o);
 }
 
@@ -222,8 +240,10 @@ static void call_count_tokens(struct call *c)
 {
     const char *in[] = {c->route->provider, c->route->model, "input"};
     const char *out[] = {c->route->provider, c->route->model, "output"};
-    if (c->usage.input_tokens > 0) metric_add(metric_series(c->env->meters.tokens, in), (double)c->usage.input_tokens);
-    if (c->usage.output_tokens > 0) metric_add(metric_series(c->env->meters.tokens, out), (double)c->usage.output_tokens);
+    if (c->usage.input_tokens > 0)
+        metric_add(metric_series(c->env->meters.tokens, in), (double)c->usage.input_tokens);
+    if (c->usage.output_tokens > 0)
+        metric_add(metric_series(c->env->meters.tokens, out), (double)c->usage.output_tokens);
 }
 
 static const char *call_outcome(enum task_fault fault)
@@ -245,8 +265,10 @@ static const char *call_outcome(enum task_fault fault)
     return "other";
 }
 
-/* Leaves the owner. is_ended: the transport is through (or never was). The owner is told last: it may start the next call. */
-static void call_leave(struct call *c, enum llm_verdict verdict, const struct llm_out *out, bool is_ended)
+/* Leaves the owner. is_ended: the transport is through (or never was). The owner is told last: it
+ * may start the next call. */
+static void call_leave(struct call *c, enum llm_verdict verdict, const struct llm_out *out,
+                       bool is_ended)
 {
     const struct call_sink *sink = c->sink;
     void *arg = c->arg;
@@ -277,7 +299,8 @@ static void call_leave(struct call *c, enum llm_verdict verdict, const struct ll
 
 void call_cut(struct call *c, bool tell_text)
 {
-    struct budget_outcome o = {.used_tokens = -1}; /* what was asked may well be billed: the estimate stands */
+    struct budget_outcome o = {.used_tokens =
+                                   -1}; /* what was asked may well be billed: the estimate stands */
     if (tell_text) call_tell_text(c);
     call_unqueue(c);
     list_remove(c->owner, &c->link);
@@ -291,7 +314,9 @@ void call_cut(struct call *c, bool tell_text)
     call_free(c);
 }
 
-/* --- the reply ---------------------------------------------------------------------------------------------------- */
+/* --- the reply
+ * ----------------------------------------------------------------------------------------------------
+ */
 static void call_on_head(void *arg, int status, const struct http_header *headers, size_t count)
 {
     struct call *c = arg;
@@ -324,35 +349,42 @@ static void call_on_end(void *arg, const struct err *e)
     call_leave(c, verdict, &out, true);
 }
 
-/* --- going out ---------------------------------------------------------------------------------------------------- */
+/* --- going out
+ * ----------------------------------------------------------------------------------------------------
+ */
 static bool call_send(struct call *c, const struct llm_wire *w, struct err *err)
 {
-    static const struct http_sink sink = {.on_head = call_on_head, .on_body = call_on_body, .on_end = call_on_end};
+    static const struct http_sink sink = {
+        .on_head = call_on_head, .on_body = call_on_body, .on_end = call_on_end};
     struct http_header headers[17];
     struct buf secret;
     size_t count = 0;
     struct view key = c->env->provider_key(c->env->provider_key_arg, c->provider);
     for (; count < w->header_count; count++)
-        headers[count] = (struct http_header){.name = view_of(w->headers[count].name),
-                                              .value = view_make(w->header_bytes.data + w->headers[count].at, w->headers[count].len)};
+        headers[count] = (struct http_header){
+            .name = view_of(w->headers[count].name),
+            .value = view_make(w->header_bytes.data + w->headers[count].at, w->headers[count].len)};
     buf_init(&secret, 8192);
     if (w->key_header && key.len) {
         if (w->key_prefix) (void)buf_put_str(&secret, w->key_prefix);
         (void)buf_put_view(&secret, key);
-        headers[count++] = (struct http_header){.name = view_of(w->key_header), .value = buf_view(&secret)};
+        headers[count++] =
+            (struct http_header){.name = view_of(w->key_header), .value = buf_view(&secret)};
     }
     int64_t total = c->timeout_ms;
-    struct http_request_out req = {.method = "POST",
-                                   .url = buf_view(&w->url),
-                                   .headers = headers,
-                                   .header_count = count,
-                                   .body = buf_view(&w->body),
-                                   .send_by_ms = c->env->send_by_ms(c->env->send_by_arg),
-                                   .connect_timeout_ms = CALL_CONNECT_MS,
-                                   .first_byte_timeout_ms = total < CALL_FIRST_BYTE_MS || !c->stream ? total : CALL_FIRST_BYTE_MS,
-                                   .idle_timeout_ms = total < CALL_IDLE_MS || !c->stream ? total : CALL_IDLE_MS,
-                                   .total_timeout_ms = total,
-                                   .body_max = CALL_BODY_MAX};
+    struct http_request_out req = {
+        .method = "POST",
+        .url = buf_view(&w->url),
+        .headers = headers,
+        .header_count = count,
+        .body = buf_view(&w->body),
+        .send_by_ms = c->env->send_by_ms(c->env->send_by_arg),
+        .connect_timeout_ms = CALL_CONNECT_MS,
+        .first_byte_timeout_ms =
+            total < CALL_FIRST_BYTE_MS || !c->stream ? total : CALL_FIRST_BYTE_MS,
+        .idle_timeout_ms = total < CALL_IDLE_MS || !c->stream ? total : CALL_IDLE_MS,
+        .total_timeout_ms = total,
+        .body_max = CALL_BODY_MAX};
     c->http = c->env->http->start(c->env->http->self, &req, &sink, c, err);
     if (secret.data) memset(secret.data, 0, secret.len);
     buf_fini(&secret);
@@ -371,7 +403,8 @@ static void call_on_grant(void *arg)
                             .identity = view_of(c->identity)};
     bool is_out = false;
     if (!llm_wire_init(&w, &q)) {
-        (void)err_set(&out.err, ERR_INVALID, "the request does not fit provider %s", c->provider->name);
+        (void)err_set(&out.err, ERR_INVALID, "the request does not fit provider %s",
+                      c->provider->name);
     } else if (!(c->reply = llm_reply_new(c->provider->kind, c->stream))) {
         (void)err_set(&out.err, ERR_NOMEM, "no memory for a reply");
         out.fault = TASK_FAULT_OUTAGE;

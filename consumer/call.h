@@ -5,25 +5,28 @@
 #include "consumer/budget.h"
 #include "consumer/llm.h"
 
-/* One LLM call of a run: waits for its budget, goes out, and tells its owner what came. Text is gathered for 40 ms or 512 bytes, so
- * that a token does not cost an event.
+/* One LLM call of a run: waits for its budget, goes out, and tells its owner what came. Text is
+ * gathered for 40 ms or 512 bytes, so that a token does not cost an event.
  *
- *      WAITING(budget) --granted--> CALLING --first byte--> STREAMING --whole--> told done, LINGERING until the transport ends
- *          '--------- cut ------------'------------------------'--> gone at once, no callback */
+ *   WAITING(budget) --granted--> CALLING --first byte--> STREAMING --whole--> told done, LINGERING
+ *        '---------- cut -----------'----------------------'                  until the transport
+ *                 gone at once, no callback                                   ends */
 enum { CALL_TEXT_BYTES = 512, CALL_TEXT_MS = 40 };
 
-/* What the owner hears; arg is the owner's. After done, failed or call_cut the call is gone for the owner. */
+/* What the owner hears; arg is the owner's. After done, failed or call_cut the call is gone for the
+ * owner. */
 struct call_sink {
     void (*on_started)(void *arg, uint32_t run);
     void (*on_text)(void *arg, uint32_t run, struct view text);
     void (*on_done)(void *arg, uint32_t run, struct view finish_reason, struct task_usage usage);
     void (*on_failed)(void *arg, uint32_t run, const struct llm_out *out);
-    void (*on_wait)(void *arg, uint32_t run, int64_t until_wall_ms); /* paced for longer than a second */
+    void (*on_wait)(void *arg, uint32_t run,
+                    int64_t until_wall_ms); /* paced for longer than a second */
 };
 
 struct call_meters {
-    struct metric *requests; /* provider model outcome */
-    struct metric *tokens;   /* provider model direction */
+    struct metric *requests;            /* provider model outcome */
+    struct metric *tokens;              /* provider model direction */
     struct metric *first_token_seconds; /* provider model */
 };
 
@@ -46,7 +49,7 @@ void call_env_init(struct call_env *env); /* the public members are set already 
 void call_env_fini(struct call_env *env); /* cancels what lingers; owners cut theirs before */
 
 struct call_ask {
-    struct list *owner;  /* the call puts itself in and takes itself out */
+    struct list *owner; /* the call puts itself in and takes itself out */
     uint32_t run;
     struct view model;   /* the workflow's name */
     struct view request; /* copied */
@@ -56,12 +59,12 @@ struct call_ask {
 };
 struct call;
 /* NULL: err says why (unknown model, no memory); nothing is called back. */
-struct call *call_new(struct call_env *env, const struct call_ask *ask, const struct call_sink *sink, void *arg,
-                      struct err *err);
+struct call *call_new(struct call_env *env, const struct call_ask *ask,
+                      const struct call_sink *sink, void *arg, struct err *err);
 /* Stops paying at once. Gathered text is told first when tell_text is set (on_text from inside). */
 void call_cut(struct call *c, bool tell_text);
 uint32_t call_run(const struct call *c);
-bool call_is_out(const struct call *c); /* granted: the request left */
+bool call_is_out(const struct call *c);         /* granted: the request left */
 struct call *call_of_link(struct list_link *k); /* in the owner's list */
 
 #endif

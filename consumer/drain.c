@@ -1,10 +1,12 @@
 /* Leaving quietly.
  *
- *   ACTIVE --drain--> QUIESCING: not ready, nothing is admitted, windows committed, the group left within 2 s
+ *   ACTIVE --drain--> QUIESCING: not ready, nothing is admitted, windows committed,
+ *                         |      the group left within 2 s
  *                         | left: homes are others' now, runs live on by lease
  *                         v
  *                     DRAINING: calls in hand finish; between calls a run hands itself over
- *                         | none left, or the time is over: calls are cut (their text stays), then what is left is left to the log
+ *                         | none left; or the time is over: calls are cut (their text stays),
+ *                         | then what is left is left to the log
  *                         v
  *                     DRAINED: the heartbeat is taken away, so nobody waits for it to run out */
 #include "consumer/home.h"
@@ -29,8 +31,10 @@ static void drain_end(struct worker *w)
 {
     if (w->is_over) return;
     w->is_over = true;
-    log_event(w->ports.log, LOG_INFO, VIEW_NONE, "drained", LOG_N("left_running", w->run_list.count));
-    (void)timerq_set(w->ports.timers, &w->drain_timer, w->ports.clock->mono_ms + DRAIN_END_MS, drain_over, w);
+    log_event(w->ports.log, LOG_INFO, VIEW_NONE, "drained",
+              LOG_N("left_running", w->run_list.count));
+    (void)timerq_set(w->ports.timers, &w->drain_timer, w->ports.clock->mono_ms + DRAIN_END_MS,
+                     drain_over, w);
     lease_end(w->lease, drain_on_unbeat, w);
 }
 
@@ -47,8 +51,10 @@ static void drain_on_late(void *arg)
 static void drain_on_timeout(void *arg)
 {
     struct worker *w = arg;
-    log_event(w->ports.log, LOG_WARN, VIEW_NONE, "drain_timeout", LOG_N("running", w->run_list.count));
-    (void)timerq_set(w->ports.timers, &w->drain_timer, w->ports.clock->mono_ms + DRAIN_CUT_MS, drain_on_late, w);
+    log_event(w->ports.log, LOG_WARN, VIEW_NONE, "drain_timeout",
+              LOG_N("running", w->run_list.count));
+    (void)timerq_set(w->ports.timers, &w->drain_timer, w->ports.clock->mono_ms + DRAIN_CUT_MS,
+                     drain_on_late, w);
     for (struct list_link *k = list_first(&w->run_list), *next; k; k = next) {
         next = list_next(&w->run_list, k);
         jobrun_cut(LIST_ITEM(k, struct jobrun, link));
@@ -89,9 +95,11 @@ void worker_drain(struct worker *w)
     if (w->state != WORKER_ACTIVE) return;
     w->state = WORKER_QUIESCING;
     log_event(w->ports.log, LOG_INFO, VIEW_NONE, "draining", LOG_N("running", w->run_list.count));
-    (void)timerq_set(w->ports.timers, &w->drain_timer, clock->mono_ms + w->ports.config->consumer.drain_timeout_ms,
-                     drain_on_timeout, w);
-    (void)timerq_set(w->ports.timers, &w->leave_timer, clock->mono_ms + DRAIN_COMMIT_MS, drain_leave, w);
+    (void)timerq_set(w->ports.timers, &w->drain_timer,
+                     clock->mono_ms + w->ports.config->consumer.drain_timeout_ms, drain_on_timeout,
+                     w);
+    (void)timerq_set(w->ports.timers, &w->leave_timer, clock->mono_ms + DRAIN_COMMIT_MS,
+                     drain_leave, w);
     for (struct list_link *k = list_first(&w->home_list); k; k = list_next(&w->home_list, k))
         home_commit(LIST_ITEM(k, struct home, link));
     for (struct list_link *k = list_first(&w->run_list), *next; k; k = next) {

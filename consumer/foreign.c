@@ -1,6 +1,7 @@
-/* The log usually settles a foreign job first: its end, parked or yielded record completes the item without any question. What is left
- * for this file is the owner that died, the owner that ended the job but died before Redis knew, and the cancel that the
- * owner has not heard of because Redis was away when it was asked for. */
+/* The log usually settles a foreign job first: its end, parked or yielded record completes the item
+ * without any question. What is left for this file is the owner that died, the owner that ended the
+ * job but died before Redis knew, and the cancel that the owner has not heard of because Redis was
+ * away when it was asked for. */
 #include "consumer/foreign.h"
 
 #include "consumer/home.h"
@@ -141,7 +142,8 @@ static void foreign_nudge(struct foreign_owner *o)
     struct worker *w = o->f->w;
     for (struct list_link *k = list_first(&o->items); k; k = list_next(&o->items, k)) {
         struct item *it = LIST_ITEM(k, struct item, waiting);
-        if (known_is_canceled(it->job, it->head.tenant)) fn_cancel(w->ports.fn, &it->head.id, foreign_ignore_cancel, NULL);
+        if (known_is_canceled(it->job, it->head.tenant))
+            fn_cancel(w->ports.fn, &it->head.id, foreign_ignore_cancel, NULL);
     }
 }
 

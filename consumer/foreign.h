@@ -2,8 +2,9 @@
 #define CONSUMER_FOREIGN_H
 #include "consumer/worker_priv.h"
 
-/* Records whose job is leased by another incarnation. One question per owner and round (is its heartbeat there?), not one per job; when
- * it is gone its jobs line up again and are taken over. An owner "" stands for "look again in a while". */
+/* Records whose job is leased by another incarnation. One question per owner and round (is its
+ * heartbeat there?), not one per job; when it is gone its jobs line up again and are taken over. An
+ * owner "" stands for "look again in a while". */
 struct foreign;
 struct foreign *foreign_new(struct worker *w); /* NULL: no memory */
 void foreign_free(struct foreign *f);          /* items are their homes' */

@@ -1,10 +1,12 @@
-/* The life of an owned home: where to begin, what was known, when it may take work, and what it commits.
+/* The life of an owned home: where to begin, what was known, when it may take work, and what it
+ * commits.
  *
- * What is hard: two kinds of commit that must never contradict each other. The windows say which intake records are done; the floor of
- * state[p] says from where the log must be read to know every job that is not over. Were the floor to stand and a window not,
- * a record would come again whose end nobody remembers. So a round goes: take the floor, commit the windows, wait for all
- * their answers, and only then commit that floor; any failure and the floor stays. And no floor is committed before the
- * intake has met what the last owner left open. */
+ * What is hard: two kinds of commit that must never contradict each other. The windows say which
+ * intake records are done; the floor of state[p] says from where the log must be read to know every
+ * job that is not over. Were the floor to stand and a window not, a record would come again whose
+ * end nobody remembers. So a round goes: take the floor, commit the windows, wait for all their
+ * answers, and only then commit that floor; any failure and the floor stays. And no floor is
+ * committed before the intake has met what the last owner left open. */
 #include "consumer/home.h"
 
 #include "consumer/foreign.h"
@@ -21,7 +23,9 @@ enum {
 
 static void home_ask(struct home *h);
 
-/* --- made and lost ------------------------------------------------------------------------------------------------ */
+/* --- made and lost
+ * ------------------------------------------------------------------------------------------------
+ */
 struct home *home_new(struct worker *w, uint32_t partition)
 {
     struct home *h = calloc(1, sizeof *h);
@@ -116,16 +120,20 @@ bool home_take_answer(struct home *h)
     return !home_answered(h);
 }
 
-/* --- where to begin ----------------------------------------------------------------------------------------------- */
+/* --- where to begin
+ * -----------------------------------------------------------------------------------------------
+ */
 static void home_again(struct home *h)
 {
     h->state = HOME_ASKING;
-    (void)timerq_set(h->w->ports.timers, &h->timer, worker_retry_ms(h->w, HOME_AGAIN_MS), home_tick, h);
+    (void)timerq_set(h->w->ports.timers, &h->timer, worker_retry_ms(h->w, HOME_AGAIN_MS), home_tick,
+                     h);
 }
 
 static void home_set_position(struct home *h, const struct intake_position *p)
 {
-    bool is_usable = p->committed >= 0 && p->committed <= p->high; /* beyond: another topic of the same name */
+    bool is_usable =
+        p->committed >= 0 && p->committed <= p->high; /* beyond: another topic of the same name */
     if (p->topic == TOPIC_STATE) {
         h->tail = is_usable && p->committed > p->low ? p->committed : p->low;
         h->tail_target = p->high;
@@ -133,15 +141,18 @@ static void home_set_position(struct home *h, const struct intake_position *p)
         h->floor_committed = is_usable ? p->committed : -1;
         return;
     }
-    h->next[p->topic] = window_restore(h->windows[p->topic], is_usable ? p->committed : -1, p->metadata, p->low);
+    h->next[p->topic] =
+        window_restore(h->windows[p->topic], is_usable ? p->committed : -1, p->metadata, p->low);
     h->high[p->topic] = p->high;
     if (p->metadata.len && is_usable && window_base(h->windows[p->topic]) == p->committed &&
         window_incomplete(h->windows[p->topic]) == 0)
         log_event(h->w->ports.log, LOG_ERROR, VIEW_NONE, "commit_metadata_unreadable",
-                  LOG_S("topic", h->w->ports.topics->names[p->topic]), LOG_N("partition", p->partition));
+                  LOG_S("topic", h->w->ports.topics->names[p->topic]),
+                  LOG_N("partition", p->partition));
 }
 
-static void home_on_positions(void *arg, const struct err *e, const struct intake_position *list, size_t count)
+static void home_on_positions(void *arg, const struct err *e, const struct intake_position *list,
+                              size_t count)
 {
     struct home *h = arg;
     struct worker *w = h->w;
@@ -154,16 +165,18 @@ static void home_on_positions(void *arg, const struct err *e, const struct intak
         home_set_position(h, &list[i]);
     }
     if (e || count < TOPIC_FOLLOWED) {
-        log_event(w->ports.log, LOG_WARN, VIEW_NONE, "positions_failed", LOG_N("partition", h->partition),
-                  LOG_S("error", e ? e->text : "incomplete"));
+        log_event(w->ports.log, LOG_WARN, VIEW_NONE, "positions_failed",
+                  LOG_N("partition", h->partition), LOG_S("error", e ? e->text : "incomplete"));
         home_again(h);
         return;
     }
     for (enum topic t = 0; t <= TOPIC_STATE; t++)
-        tps[n++] = (struct intake_tp){.topic = t, .partition = (int32_t)h->partition,
+        tps[n++] = (struct intake_tp){.topic = t,
+                                      .partition = (int32_t)h->partition,
                                       .offset = t == TOPIC_STATE ? h->tail : h->next[t]};
     if (w->ports.intake.follow(w->ports.intake.self, tps, n, &err) != ERR_OK) {
-        log_event(w->ports.log, LOG_WARN, VIEW_NONE, "follow_failed", LOG_N("partition", h->partition), LOG_S("error", err.text));
+        log_event(w->ports.log, LOG_WARN, VIEW_NONE, "follow_failed",
+                  LOG_N("partition", h->partition), LOG_S("error", err.text));
         home_again(h);
         return;
     }
@@ -179,7 +192,8 @@ static void home_ask(struct home *h)
     for (enum topic t = 0; t <= TOPIC_STATE; t++)
         tps[t] = (struct intake_tp){.topic = t, .partition = (int32_t)h->partition, .offset = -1};
     h->ops++;
-    h->w->ports.intake.positions(h->w->ports.intake.self, tps, TOPIC_FOLLOWED, home_on_positions, h);
+    h->w->ports.intake.positions(h->w->ports.intake.self, tps, TOPIC_FOLLOWED, home_on_positions,
+                                 h);
 }
 
 void home_start(struct home *h)
@@ -187,7 +201,8 @@ void home_start(struct home *h)
     home_ask(h);
 }
 
-/* --- the tail's waiters ------------------------------------------------------------------------------------------- */
+/* --- the tail's waiters
+ * ------------------------------------------------------------------------------------------- */
 struct known_job *home_known(const struct home *h, const struct job_id *id)
 {
     return h->state == HOME_READY ? known_find(h->known, id) : NULL;
@@ -202,7 +217,8 @@ void home_await(struct home *h, struct jobrun *r)
 {
     r->awaiting_home = h;
     list_push(&h->awaiting, &r->awaiting);
-    if (r->awaited < h->tail) home_wake_at(h, h->w->ports.clock->mono_ms); /* read already: told on the next turn */
+    if (r->awaited < h->tail)
+        home_wake_at(h, h->w->ports.clock->mono_ms); /* read already: told on the next turn */
 }
 
 void home_unawait(struct jobrun *r)
@@ -211,13 +227,16 @@ void home_unawait(struct jobrun *r)
     r->awaiting_home = NULL;
 }
 
-/* --- commits ------------------------------------------------------------------------------------------------------ */
+/* --- commits
+ * ------------------------------------------------------------------------------------------------------
+ */
 static bool home_has_caught_up(struct home *h)
 {
     if (h->has_caught_up) return true;
     for (enum topic t = 0; t < TOPIC_STATE; t++) {
         bool is_waiting = topic_delay_ms(t) && h->heads[t - TOPIC_DELAY_5S];
-        if (h->next[t] < h->high[t] && !is_waiting && window_base(h->windows[t]) < h->high[t]) return false;
+        if (h->next[t] < h->high[t] && !is_waiting && window_base(h->windows[t]) < h->high[t])
+            return false;
     }
     return h->has_caught_up = true;
 }
@@ -236,8 +255,8 @@ static bool home_commit_window(struct home *h, enum topic t)
     struct err err;
     buf_init(&metadata, WINDOW_METADATA_MAX + 1);
     int64_t offset = window_commit(h->windows[t], &metadata);
-    bool ok = !metadata.failed &&
-              intake->commit(intake->self, t, (int32_t)h->partition, offset, buf_view(&metadata), &err) == ERR_OK;
+    bool ok = !metadata.failed && intake->commit(intake->self, t, (int32_t)h->partition, offset,
+                                                 buf_view(&metadata), &err) == ERR_OK;
     buf_fini(&metadata);
     if (!ok) window_touch(h->windows[t]);
     return ok;
@@ -248,7 +267,8 @@ static void home_commit_floor(struct home *h)
     const struct intake_port *intake = &h->w->ports.intake;
     struct err err;
     if (h->has_commit_failed || h->floor < 0 || h->floor == h->floor_committed) return;
-    if (intake->commit(intake->self, TOPIC_STATE, (int32_t)h->partition, h->floor, VIEW_NONE, &err) == ERR_OK)
+    if (intake->commit(intake->self, TOPIC_STATE, (int32_t)h->partition, h->floor, VIEW_NONE,
+                       &err) == ERR_OK)
         h->floor_committed = h->floor;
 }
 
@@ -294,7 +314,9 @@ void home_on_commit(struct home *h, enum topic topic, const struct err *e)
     if (h->commits_out > 0 && --h->commits_out == 0) home_commit_floor(h);
 }
 
-/* --- time --------------------------------------------------------------------------------------------------------- */
+/* --- time
+ * ---------------------------------------------------------------------------------------------------------
+ */
 void home_tick(void *arg)
 {
     struct home *h = arg;

@@ -7,8 +7,8 @@
 
 /* One home p that this worker owns: all topics' partition p.
  *
- *   ASKING (positions) --> FOLLOWING --> REPLAYING (state[p] up to its end when asked) --> READY (intake) --revoked--> gone
- */
+ *   ASKING --positions--> REPLAYING --state[p] read to its end--> READY --revoked--> GONE
+ *                                                                 intake             */
 enum home_state { HOME_ASKING, HOME_REPLAYING, HOME_READY, HOME_GONE };
 struct rebuild;
 
@@ -24,15 +24,16 @@ struct home {
     int64_t high[TOPIC_STATE];           /* ends at the time of asking */
     int64_t empty_ms[TOPIC_STATE];       /* nothing was left to read then; monotonic */
     struct known *known;
-    int64_t tail, tail_target;           /* state[p]: to be read next; the end at the time of asking */
-    int64_t state_low;                   /* and the beginning */
-    struct item *heads[HOME_DELAYS];     /* of the delay tiers: waits for its time, the tier is not read on */
-    struct list awaiting;                /* runs that wait for the tail */
-    struct list blocked;                 /* items that wait for the view to be built */
-    struct list held;                    /* items the log has to say something about */
-    struct list closing;                 /* jobs with is_closing that nobody is closing right now */
-    struct timer timer;                  /* asking again; then heads, held items, jobs to close */
-    unsigned ops;                        /* answers awaited */
+    int64_t tail, tail_target; /* state[p]: to be read next; the end at the time of asking */
+    int64_t state_low;         /* and the beginning */
+    struct item
+        *heads[HOME_DELAYS]; /* of the delay tiers: waits for its time, the tier is not read on */
+    struct list awaiting;    /* runs that wait for the tail */
+    struct list blocked;     /* items that wait for the view to be built */
+    struct list held;        /* items the log has to say something about */
+    struct list closing;     /* jobs with is_closing that nobody is closing right now */
+    struct timer timer;      /* asking again; then heads, held items, jobs to close */
+    unsigned ops;            /* answers awaited */
     bool is_built, has_caught_up;
     struct rebuild *rebuild;
     /* commits */
@@ -50,27 +51,34 @@ void home_free(struct home *h); /* worker_free */
 /* First thing in an answer counted in ops: false = the home is lost (and may be freed now). */
 bool home_take_answer(struct home *h);
 
-/* --- the log ------------------------------------------------------------------------------------------------------ */
+/* --- the log
+ * ------------------------------------------------------------------------------------------------------
+ */
 struct known_job *home_known(const struct home *h, const struct job_id *id);
 int64_t home_tail(const struct home *h);
 void home_await(struct home *h, struct jobrun *r);
 void home_unawait(struct jobrun *r);
 
-/* --- turns. budget: records at most; returns how many were read --------------------------------------------------- */
+/* --- turns. budget: records at most; returns how many were read
+ * --------------------------------------------------- */
 size_t home_read_tail(struct home *h, size_t budget);
 size_t home_read_intake(struct home *h, size_t budget);
 /* Every record that was in an intake topic at this time (monotonic) has been read. */
 bool home_has_read_since(const struct home *h, int64_t mono_ms);
-bool home_has_read_all(const struct home *h, enum topic t); /* nothing of it is left unread, as far as one can know */
+bool home_has_read_all(const struct home *h,
+                       enum topic t); /* nothing of it is left unread, as far as one can know */
 void home_wake_at(struct home *h, int64_t mono_ms); /* another look then, or earlier */
 void home_tick(void *home);
 
-/* --- commits ------------------------------------------------------------------------------------------------------ */
+/* --- commits
+ * ------------------------------------------------------------------------------------------------------
+ */
 void home_commit(struct home *h);
 void home_commit_last(struct home *h); /* revoked, leaving: windows only */
 void home_on_commit(struct home *h, enum topic topic, const struct err *e);
 
-/* --- items (home_items.c) ----------------------------------------------------------------------------------------- */
+/* --- items (home_items.c)
+ * ----------------------------------------------------------------------------------------- */
 /* Takes the item in. False: it cannot be known (full): its offset stays open. */
 bool home_place(struct home *h, struct item *it);
 void home_judge_all(struct home *h, struct known_job *j);

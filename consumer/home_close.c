@@ -1,12 +1,15 @@
-/* Jobs that end without being run: canceled while they wait, parked or not even read yet; ended in the log while Redis has not heard;
- * and records nobody can read. The home's owner sees to them, through the same lease and the same records as any other end. */
+/* Jobs that end without being run: canceled while they wait, parked or not even read yet; ended in
+ * the log while Redis has not heard; and records nobody can read. The home's owner sees to them,
+ * through the same lease and the same records as any other end. */
 #include "consumer/home.h"
 
 #include <assert.h>
 
 enum { HOME_CLOSE_TURN_MAX = 64 };
 
-/* --- marking ------------------------------------------------------------------------------------------------------ */
+/* --- marking
+ * ------------------------------------------------------------------------------------------------------
+ */
 static void home_nudge_ignore(void *arg, const struct err *e, const struct fn_canceled *c)
 {
     (void)arg, (void)e, (void)c;
@@ -16,7 +19,8 @@ void home_canceled(struct home *h, struct known_job *j)
 {
     enum ledger_phase phase = known_phase(j);
     if (j->run || j->is_settled || j->is_closing) return;
-    bool is_ended = phase == LEDGER_ENDED && j->is_expected; /* its live record may be days away: do not wait for it */
+    bool is_ended = phase == LEDGER_ENDED &&
+                    j->is_expected; /* its live record may be days away: do not wait for it */
     if (!is_ended && (!known_has_cancel(j) || phase == LEDGER_ENDED)) return;
     if (phase == LEDGER_STARTED) { /* whoever runs it hears it by the flag; foreign.c repeats it */
         if (known_is_canceled(j, ledger_started(j->ledger)->head.tenant))
@@ -44,7 +48,9 @@ static void home_close_later(struct home *h, struct known_job *j)
     home_wake_at(h, j->close_ms);
 }
 
-/* --- closing ------------------------------------------------------------------------------------------------------ */
+/* --- closing
+ * ------------------------------------------------------------------------------------------------------
+ */
 static bool home_may_close(const struct known_job *j, const char *tenant)
 {
     return known_phase(j) == LEDGER_ENDED || known_is_canceled(j, tenant);
@@ -127,7 +133,8 @@ static void home_on_meta(void *arg, const struct err *e, const struct fn_meta *m
     bool is_nobodys = m && m->built && !m->found && home_has_read_since(h, j->marked_ms);
     if (is_ours) {
         home_close_made_up(h, j, &head);
-    } else if ((m && m->found) || is_nobodys) { /* another tenant's id, or one that never was a job */
+    } else if ((m && m->found) ||
+               is_nobodys) { /* another tenant's id, or one that never was a job */
         home_close_over(h, j);
         known_drop(h->known, j);
     } else {
@@ -140,7 +147,10 @@ static void home_close_one(struct home *h, struct known_job *j)
     struct item *it = home_waiting_item(j);
     const struct state_record *started = j->ledger ? ledger_started(j->ledger) : NULL;
     const struct state_record *end = j->ledger ? ledger_terminal(j->ledger) : NULL;
-    const struct job_head *head = it ? &it->head : started ? &started->head : end ? &end->head : NULL;
+    const struct job_head *head = it        ? &it->head
+                                  : started ? &started->head
+                                  : end     ? &end->head
+                                            : NULL;
     if (head && !home_may_close(j, head->tenant)) {
         home_close_over(h, j);
         known_release(h->known, j);
@@ -178,7 +188,8 @@ void home_close_pending(struct home *h)
     }
 }
 
-/* --- unreadable records ------------------------------------------------------------------------------------------- */
+/* --- unreadable records
+ * ------------------------------------------------------------------------------------------- */
 struct home_letter {
     struct list_link link; /* in w->letters */
     struct outbox_entry out;
@@ -209,7 +220,9 @@ static void home_on_letter(void *arg, const struct err *e, int64_t offset)
     struct home_letter *l = arg;
     struct home *h = worker_home(l->w, l->partition);
     (void)offset;
-    if (e) log_event(l->w->ports.log, LOG_ERROR, VIEW_NONE, "dead_letter_refused", LOG_S("error", e->text));
+    if (e)
+        log_event(l->w->ports.log, LOG_ERROR, VIEW_NONE, "dead_letter_refused",
+                  LOG_S("error", e->text));
     metric_add(l->w->meters.dead_letters, 1);
     if (h && h->state == HOME_READY) {
         if (l->is_job) {
@@ -226,8 +239,9 @@ void home_poison(struct home *h, enum topic t, const struct record_in *rec, cons
 {
     struct worker *w = h->w;
     struct home_letter *l = calloc(1, sizeof *l + rec->value.len);
-    log_event(w->ports.log, LOG_ERROR, VIEW_NONE, "record_unreadable", LOG_S("topic", rec->topic), LOG_N("partition", rec->partition),
-              LOG_N("offset", rec->offset), LOG_S("error", why->text));
+    log_event(w->ports.log, LOG_ERROR, VIEW_NONE, "record_unreadable", LOG_S("topic", rec->topic),
+              LOG_N("partition", rec->partition), LOG_N("offset", rec->offset),
+              LOG_S("error", why->text));
     if (!l) return; /* no memory: stays open */
     l->w = w;
     l->partition = h->partition;
@@ -236,12 +250,15 @@ void home_poison(struct home *h, enum topic t, const struct record_in *rec, cons
     l->head.since = -1;
     l->is_job = id_parse(rec->key, &l->head.id) && id_partition(&l->head.id) == h->partition;
     if (!l->is_job) /* a letter needs an address */
-        snprintf(l->head.id.text, sizeof l->head.id.text, "00000000-0000-7%03x-8000-000000000000", (unsigned)(h->partition & 0xfff));
-    snprintf(l->head.origin, sizeof l->head.origin, "%s/%d/%lld", rec->topic, (int)rec->partition, (long long)rec->offset);
+        snprintf(l->head.id.text, sizeof l->head.id.text, "00000000-0000-7%03x-8000-000000000000",
+                 (unsigned)(h->partition & 0xfff));
+    snprintf(l->head.origin, sizeof l->head.origin, "%s/%d/%lld", rec->topic, (int)rec->partition,
+             (long long)rec->offset);
     snprintf(l->head.err_msg, sizeof l->head.err_msg, "%s", why->text);
     if (rec->value.len) memcpy(l->bytes, rec->value.ptr, rec->value.len);
     struct outbox_ask ask = {.topic = TOPIC_DLQ,
-                             .partition = topic_policy(TOPIC_DLQ).one_partition ? 0 : (int32_t)h->partition,
+                             .partition =
+                                 topic_policy(TOPIC_DLQ).one_partition ? 0 : (int32_t)h->partition,
                              .head = &l->head,
                              .since = -1,
                              .err_code = problem_code(PROBLEM_POISON),

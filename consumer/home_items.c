@@ -1,5 +1,6 @@
-/* Records in memory: what each is waiting for, and when its offset is complete. The judgement is known.c's; this file moves items
- * between lists according to it. Every way out of memory goes through home_complete (done) or item_free_of (not ours to say). */
+/* Records in memory: what each is waiting for, and when its offset is complete. The judgement is
+ * known.c's; this file moves items between lists according to it. Every way out of memory goes
+ * through home_complete (done) or item_free_of (not ours to say). */
 #include "consumer/home.h"
 
 #include "consumer/foreign.h"
@@ -8,18 +9,22 @@
 
 enum { HOME_SLEEP_MAX_MS = 5000 };
 
-/* --- out of memory ------------------------------------------------------------------------------------------------ */
+/* --- out of memory
+ * ------------------------------------------------------------------------------------------------
+ */
 void item_unwait(struct worker *w, struct item *it)
 {
     struct home *h = it->home;
     if (it->owner) foreign_remove(w->foreign, it);
     if (scheduler_has(&it->sched)) scheduler_remove(w->sched, &it->sched);
-    if (list_linked(&it->waiting)) list_remove(it->state == ITEM_HELD ? &h->held : &h->blocked, &it->waiting);
+    if (list_linked(&it->waiting))
+        list_remove(it->state == ITEM_HELD ? &h->held : &h->blocked, &it->waiting);
     if (timerq_pending(&it->timer)) {
         timerq_cancel(w->ports.timers, &it->timer);
         w->sleeping--;
     }
-    if (h && it->topic != TOPIC_COUNT && item_tier_ms(it) && h->heads[it->topic - TOPIC_DELAY_5S] == it)
+    if (h && it->topic != TOPIC_COUNT && item_tier_ms(it) &&
+        h->heads[it->topic - TOPIC_DELAY_5S] == it)
         h->heads[it->topic - TOPIC_DELAY_5S] = NULL;
 }
 
@@ -46,7 +51,9 @@ void home_complete(struct home *h, struct item *it)
     if (j) known_release(h->known, j);
 }
 
-/* --- lining up ---------------------------------------------------------------------------------------------------- */
+/* --- lining up
+ * ----------------------------------------------------------------------------------------------------
+ */
 static void item_on_timer(void *arg)
 {
     struct item *it = arg;
@@ -75,12 +82,16 @@ static void item_on_reparked(void *arg, const struct err *e, int64_t offset)
     list_remove(&p->w->parkings, &p->link);
     if (!e && h && h->state == HOME_READY) {
         struct known_job *j = known_find(h->known, &p->head.id);
-        for (struct list_link *k = j ? list_first(&j->items) : NULL; k; k = list_next(&j->items, k)) {
+        for (struct list_link *k = j ? list_first(&j->items) : NULL; k;
+             k = list_next(&j->items, k)) {
             struct item *it = LIST_ITEM(k, struct item, link);
-            if (it->topic != p->from || it->offset != p->offset || it->state != ITEM_SLEEPING) continue;
-            if (j->handoff_epoch == p->head.epoch && j->handoff_seq == p->head.seq && j->ledger) j->is_expected = true;
+            if (it->topic != p->from || it->offset != p->offset || it->state != ITEM_SLEEPING)
+                continue;
+            if (j->handoff_epoch == p->head.epoch && j->handoff_seq == p->head.seq && j->ledger)
+                j->is_expected = true;
             home_complete_item(h, it);
-            home_judge_all(h, j); /* the new record may have been read already, and stand behind this one */
+            home_judge_all(
+                h, j); /* the new record may have been read already, and stand behind this one */
             break;
         }
     }
@@ -94,7 +105,8 @@ static void home_park_again(struct home *h, struct item *it, enum topic tier)
     struct item_parking *p = calloc(1, sizeof *p + it->value.len);
     if (!p) { /* no memory: sleep on it */
         w->sleeping++;
-        (void)timerq_set(w->ports.timers, &it->timer, w->ports.clock->mono_ms + HOME_SLEEP_MAX_MS, item_on_timer, it);
+        (void)timerq_set(w->ports.timers, &it->timer, w->ports.clock->mono_ms + HOME_SLEEP_MAX_MS,
+                         item_on_timer, it);
         return;
     }
     p->w = w;
@@ -134,7 +146,8 @@ static void home_queue(struct home *h, struct item *it)
         list_push(&h->blocked, &it->waiting);
         return;
     }
-    if (!scheduler_put(w->sched, item_lane(it), view_of(it->head.tenant), worker_weight(w, it->head.tenant), 1, &it->sched))
+    if (!scheduler_put(w->sched, item_lane(it), view_of(it->head.tenant),
+                       worker_weight(w, it->head.tenant), 1, &it->sched))
         foreign_add(w->foreign, it, VIEW_LIT("")); /* no room in the line: look again in a while */
     worker_kick(w);
 }
@@ -152,7 +165,8 @@ static bool home_sleeps(struct home *h, struct item *it)
         home_park_again(h, it, tier);
     } else {
         w->sleeping++;
-        (void)timerq_set(w->ports.timers, &it->timer, w->ports.clock->mono_ms + left, item_on_timer, it);
+        (void)timerq_set(w->ports.timers, &it->timer, w->ports.clock->mono_ms + left, item_on_timer,
+                         it);
     }
     return true;
 }
@@ -162,7 +176,9 @@ static bool home_heads(struct home *h, struct item *it)
 {
     const struct clock *clock = h->w->ports.clock;
     int64_t left = it->timestamp_ms + item_tier_ms(it) - clock->wall_ms;
-    if (!item_tier_ms(it) || left <= 0 || it->has_waited || known_is_canceled(it->job, it->head.tenant)) return false;
+    if (!item_tier_ms(it) || left <= 0 || it->has_waited ||
+        known_is_canceled(it->job, it->head.tenant))
+        return false;
     struct item **head = &h->heads[it->topic - TOPIC_DELAY_5S];
     if (*head && *head != it) return false;
     it->state = ITEM_SLEEPING;
@@ -188,13 +204,15 @@ void home_unblock(struct home *h)
     }
 }
 
-/* --- judging ------------------------------------------------------------------------------------------------------ */
+/* --- judging
+ * ------------------------------------------------------------------------------------------------------
+ */
 static bool home_has_other_first(const struct known_job *j, const struct item *it)
 {
     for (struct list_link *k = list_first(&j->items); k; k = list_next(&j->items, k)) {
         const struct item *other = LIST_ITEM(k, struct item, link);
-        if (other != it && (other->state == ITEM_QUEUED || other->state == ITEM_SLEEPING || other->state == ITEM_FOREIGN ||
-                            other->state == ITEM_RUNNING))
+        if (other != it && (other->state == ITEM_QUEUED || other->state == ITEM_SLEEPING ||
+                            other->state == ITEM_FOREIGN || other->state == ITEM_RUNNING))
             return true;
     }
     return false;
@@ -209,7 +227,9 @@ static bool home_judge(struct home *h, struct known_job *j, struct item *it)
         home_complete_item(h, it);
         return false;
     }
-    if (judgement == KNOWN_TAKE && it->head.epoch == j->handoff_epoch && it->head.seq == j->handoff_seq) j->is_expected = false;
+    if (judgement == KNOWN_TAKE && it->head.epoch == j->handoff_epoch &&
+        it->head.seq == j->handoff_seq)
+        j->is_expected = false;
     if (it->state != ITEM_HELD && it->state != ITEM_ATTACHED) return true; /* on its way already */
     if (list_linked(&it->waiting)) list_remove(&h->held, &it->waiting);
     if (judgement == KNOWN_HOLD) {
@@ -229,7 +249,8 @@ void home_judge_all(struct home *h, struct known_job *j)
     for (struct list_link *k = list_first(&j->items), *next; k; k = next) {
         struct item *it = LIST_ITEM(k, struct item, link);
         next = list_next(&j->items, k);
-        if (it->state != ITEM_RUNNING && known_judge(j, it->head.epoch, it->head.seq) == KNOWN_DONE) home_complete_item(h, it);
+        if (it->state != ITEM_RUNNING && known_judge(j, it->head.epoch, it->head.seq) == KNOWN_DONE)
+            home_complete_item(h, it);
     }
     for (struct list_link *k = list_first(&j->items), *next; k; k = next) {
         next = list_next(&j->items, k);
@@ -242,7 +263,8 @@ bool home_place(struct home *h, struct item *it)
 {
     struct known_job *j = known_get(h->known, &it->head.id);
     if (!j) {
-        log_event(h->w->ports.log, LOG_ERROR, view_of(it->head.id.text), "job_not_kept", LOG_N("partition", h->partition));
+        log_event(h->w->ports.log, LOG_ERROR, view_of(it->head.id.text), "job_not_kept",
+                  LOG_N("partition", h->partition));
         return false;
     }
     known_reopen(h->known, j);
@@ -250,34 +272,42 @@ bool home_place(struct home *h, struct item *it)
     it->state = ITEM_HELD;
     list_push(&j->items, &it->link);
     j->run = worker_run_find(h->w, &it->head.id);
-    if (j->fp[0] && it->head.fp[0] && strcmp(j->fp, it->head.fp) != 0) { /* the first in home order has the id */
-        log_event(h->w->ports.log, LOG_WARN, view_of(it->head.id.text), "other_payload_skipped", LOG_N("offset", it->offset));
+    if (j->fp[0] && it->head.fp[0] &&
+        strcmp(j->fp, it->head.fp) != 0) { /* the first in home order has the id */
+        log_event(h->w->ports.log, LOG_WARN, view_of(it->head.id.text), "other_payload_skipped",
+                  LOG_N("offset", it->offset));
         home_complete(h, it);
         return true;
     }
     if (!j->fp[0]) memcpy(j->fp, it->head.fp, sizeof j->fp);
-    if (home_judge(h, j, it) && it->state == ITEM_SLEEPING && known_is_canceled(j, it->head.tenant)) home_canceled(h, j);
+    if (home_judge(h, j, it) && it->state == ITEM_SLEEPING && known_is_canceled(j, it->head.tenant))
+        home_canceled(h, j);
     known_release(h->known, j);
     return true;
 }
 
-/* --- runs give back ----------------------------------------------------------------------------------------------- */
+/* --- runs give back
+ * -----------------------------------------------------------------------------------------------
+ */
 static void home_settle(struct home *h, struct known_job *j)
 {
     struct list_link *k;
     home_close_over(h, j);
     j->is_settled = true;
-    while ((k = list_first(&j->items)) != NULL) home_complete_item(h, LIST_ITEM(k, struct item, link));
+    while ((k = list_first(&j->items)) != NULL)
+        home_complete_item(h, LIST_ITEM(k, struct item, link));
     known_settle(h->known, j);
 }
 
 void home_ended_elsewhere(struct home *h, const struct job_id *id)
 {
     struct known_job *j = known_find(h->known, id);
-    if (j && known_phase(j) == LEDGER_NEW) j->is_expected = false; /* whatever record may still come hears the same from Redis */
+    if (j && known_phase(j) == LEDGER_NEW)
+        j->is_expected = false; /* whatever record may still come hears the same from Redis */
 }
 
-static void home_take_back(struct home *h, struct jobrun *r, struct item *it, enum jobrun_outcome outcome)
+static void home_take_back(struct home *h, struct jobrun *r, struct item *it,
+                           enum jobrun_outcome outcome)
 {
     struct known_job *j = it->job;
     switch (outcome) {
@@ -338,7 +368,9 @@ void home_run_over(struct jobrun *r, enum jobrun_outcome outcome)
     if (j && outcome != JOBRUN_ENDED && known_has_cancel(j)) home_canceled(h, j);
 }
 
-/* --- the view ----------------------------------------------------------------------------------------------------- */
+/* --- the view
+ * -----------------------------------------------------------------------------------------------------
+ */
 void home_unbuilt(struct home *h)
 {
     h->is_built = false;

@@ -1,18 +1,27 @@
 /* Reading: the log first and always, the intake only as far as there is room.
  *
- * The tail of state[p] is never held back: it completes what others end, wakes runs that wait for it, and carries cancels. Intake topics are
- * read in the order in which work should start (what was begun before, then new work); each stops at its own bound: a full
- * window, enough waiting in its lane, bytes in memory, a delay tier's head that waits for its time. */
+ * The tail of state[p] is never held back: it completes what others end, wakes runs that wait for
+ * it, and carries cancels. Intake topics are read in the order in which work should start (what was
+ * begun before, then new work); each stops at its own bound: a full window, enough waiting in its
+ * lane, bytes in memory, a delay tier's head that waits for its time. */
 #include "consumer/home.h"
 
 #include "consumer/foreign.h"
 #include <assert.h>
 
-enum { HOME_LANE_AHEAD = 1000, HOME_SPILL_LOW = 100, HOME_HELD_MS = 60000, HOME_FETCH_MS = 60000 /* a record may take so long from the log to us */ };
+enum {
+    HOME_LANE_AHEAD = 1000,
+    HOME_SPILL_LOW = 100,
+    HOME_HELD_MS = 60000,
+    HOME_FETCH_MS = 60000 /* a record may take so long from the log to us */
+};
 
-/* --- the log ------------------------------------------------------------------------------------------------------ */
+/* --- the log
+ * ------------------------------------------------------------------------------------------------------
+ */
 /* What a record means for a job that runs here. */
-static void home_state_of_run(struct home *h, struct known_job *j, struct jobrun *r, const struct state_record *s)
+static void home_state_of_run(struct home *h, struct known_job *j, struct jobrun *r,
+                              const struct state_record *s)
 {
     (void)h;
     if (s->kind == STATE_CANCEL) {
@@ -55,13 +64,15 @@ static void home_on_state_record(void *arg, const struct record_in *rec)
     h->tail = rec->offset + 1;
     metric_add(h->w->meters.state_in, 1);
     if (state_record_read(rec, &s, &err) != ERR_OK) {
-        log_event(h->w->ports.log, LOG_ERROR, VIEW_NONE, "state_record_unreadable", LOG_N("partition", rec->partition),
-                  LOG_N("offset", rec->offset), LOG_S("error", err.text));
+        log_event(h->w->ports.log, LOG_ERROR, VIEW_NONE, "state_record_unreadable",
+                  LOG_N("partition", rec->partition), LOG_N("offset", rec->offset),
+                  LOG_S("error", err.text));
         return;
     }
     struct known_job *j = known_fold(h->known, &s, rec->offset, rec->timestamp_ms, &verdict);
     if (!j) {
-        log_event(h->w->ports.log, LOG_ERROR, view_of(s.head.id.text), "state_record_not_kept", LOG_N("offset", rec->offset));
+        log_event(h->w->ports.log, LOG_ERROR, view_of(s.head.id.text), "state_record_not_kept",
+                  LOG_N("offset", rec->offset));
         return;
     }
     if (h->state != HOME_READY || verdict != LEDGER_COUNTED || j->place == KNOWN_ENDED) return;
@@ -88,14 +99,15 @@ static void home_tell_awaiting(struct home *h)
     }
 }
 
-/* The log is known up to where it ended when we came: runs of ours from an earlier time are ours again, cancels are heard. */
+/* The log is known up to where it ended when we came: runs of ours from an earlier time are ours
+ * again, cancels are heard. */
 static void home_become_ready(struct home *h)
 {
     struct known_job *j;
     size_t cursor = 0;
     h->state = HOME_READY;
-    log_event(h->w->ports.log, LOG_INFO, VIEW_NONE, "home_ready", LOG_N("partition", h->partition), LOG_N("jobs", known_open(h->known)),
-              LOG_N("state_offset", h->tail));
+    log_event(h->w->ports.log, LOG_INFO, VIEW_NONE, "home_ready", LOG_N("partition", h->partition),
+              LOG_N("jobs", known_open(h->known)), LOG_N("state_offset", h->tail));
     while ((j = known_each(h->known, &cursor)) != NULL) {
         j->run = worker_run_find(h->w, &j->id);
         if (!j->run && j->place == KNOWN_OPEN) home_canceled(h, j);
@@ -107,16 +119,22 @@ size_t home_read_tail(struct home *h, size_t budget)
     const struct intake_port *intake = &h->w->ports.intake;
     size_t n = 0;
     if (h->state != HOME_REPLAYING && h->state != HOME_READY) return 0;
-    while (n < budget && intake->read(intake->self, TOPIC_STATE, (int32_t)h->partition, home_on_state_record, h)) n++;
+    while (n < budget &&
+           intake->read(intake->self, TOPIC_STATE, (int32_t)h->partition, home_on_state_record, h))
+        n++;
     if (h->state == HOME_REPLAYING && h->tail >= h->tail_target) home_become_ready(h);
     if (h->state == HOME_READY) home_tell_awaiting(h);
     return n;
 }
 
-/* --- intake ------------------------------------------------------------------------------------------------------- */
+/* --- intake
+ * -------------------------------------------------------------------------------------------------------
+ */
 static bool home_is_class_empty(const struct home *h)
 {
-    return scheduler_lane_count(h->w->sched, SCHED_INTERACTIVE) + scheduler_lane_count(h->w->sched, SCHED_BULK) < HOME_SPILL_LOW;
+    return scheduler_lane_count(h->w->sched, SCHED_INTERACTIVE) +
+               scheduler_lane_count(h->w->sched, SCHED_BULK) <
+           HOME_SPILL_LOW;
 }
 
 static bool home_may_read(const struct home *h, enum topic t)
@@ -139,7 +157,8 @@ static bool home_may_read(const struct home *h, enum topic t)
     case TOPIC_DELAY_10M:
     case TOPIC_DELAY_1H:
     case TOPIC_DELAY_6H:
-        return !h->heads[t - TOPIC_DELAY_5S] && scheduler_lane_count(w->sched, SCHED_DUE) < HOME_LANE_AHEAD;
+        return !h->heads[t - TOPIC_DELAY_5S] &&
+               scheduler_lane_count(w->sched, SCHED_DUE) < HOME_LANE_AHEAD;
     case TOPIC_STATE:
     case TOPIC_DLQ:
     case TOPIC_CONTROL:
@@ -168,11 +187,13 @@ static enum topic home_topic_of(const struct home *h, const struct record_in *re
     return t;
 }
 
-static void home_take_in(struct home *h, enum topic t, const struct record_in *rec, struct job_head *head)
+static void home_take_in(struct home *h, enum topic t, const struct record_in *rec,
+                         struct job_head *head)
 {
     struct item *it;
     if (!head->origin[0])
-        snprintf(head->origin, sizeof head->origin, "%s/%d/%lld", rec->topic, (int)rec->partition, (long long)rec->offset);
+        snprintf(head->origin, sizeof head->origin, "%s/%d/%lld", rec->topic, (int)rec->partition,
+                 (long long)rec->offset);
     it = item_new(head, t, rec);
     if (!it) return; /* no memory: the offset stays open */
     it->home = h;
@@ -193,15 +214,17 @@ static void home_on_intake_record(void *arg, const struct record_in *rec)
     metric_add(h->w->meters.records_in, 1);
     enum err_code code = job_head_read(rec, &head, &err);
     if (code == ERR_CONFLICT) { /* a newer worker's: it stays open until one owns this home */
-        log_event(h->w->ports.log, LOG_WARN, VIEW_NONE, "record_of_newer_version", LOG_S("topic", rec->topic),
-                  LOG_N("partition", rec->partition), LOG_N("offset", rec->offset));
+        log_event(h->w->ports.log, LOG_WARN, VIEW_NONE, "record_of_newer_version",
+                  LOG_S("topic", rec->topic), LOG_N("partition", rec->partition),
+                  LOG_N("offset", rec->offset));
         return;
     }
     if (code == ERR_OK && id_partition(&head.id) == h->partition) {
         home_take_in(h, t, rec, &head);
         return;
     }
-    if (code == ERR_OK) (void)err_set(&err, ERR_INVALID, "the job's id belongs to another partition");
+    if (code == ERR_OK)
+        (void)err_set(&err, ERR_INVALID, "the job's id belongs to another partition");
     home_poison(h, t, rec, &err);
 }
 
@@ -241,9 +264,10 @@ static void home_wake_held(struct home *h)
 
 size_t home_read_intake(struct home *h, size_t budget)
 {
-    static const enum topic order[] = {TOPIC_CONT,     TOPIC_DELAY_5S, TOPIC_DELAY_30S,        TOPIC_DELAY_2M, TOPIC_DELAY_10M,
-                                       TOPIC_DELAY_1H, TOPIC_DELAY_6H, TOPIC_JOBS_INTERACTIVE, TOPIC_JOBS_BULK,
-                                       TOPIC_SPILL_INTERACTIVE, TOPIC_SPILL_BULK};
+    static const enum topic order[] = {
+        TOPIC_CONT,      TOPIC_DELAY_5S,          TOPIC_DELAY_30S, TOPIC_DELAY_2M,
+        TOPIC_DELAY_10M, TOPIC_DELAY_1H,          TOPIC_DELAY_6H,  TOPIC_JOBS_INTERACTIVE,
+        TOPIC_JOBS_BULK, TOPIC_SPILL_INTERACTIVE, TOPIC_SPILL_BULK};
     const struct intake_port *intake = &h->w->ports.intake;
     size_t n = 0;
     if (h->state != HOME_READY) return 0;
@@ -251,7 +275,8 @@ size_t home_read_intake(struct home *h, size_t budget)
     home_wake_held(h);
     for (size_t i = 0; i < sizeof order / sizeof *order && n < budget; i++) {
         while (n < budget && home_may_read(h, order[i])) {
-            if (!intake->read(intake->self, order[i], (int32_t)h->partition, home_on_intake_record, h)) {
+            if (!intake->read(intake->self, order[i], (int32_t)h->partition, home_on_intake_record,
+                              h)) {
                 h->empty_ms[order[i]] = h->w->ports.clock->mono_ms;
                 break;
             }

@@ -1,4 +1,5 @@
-/* One allocation a record: the value stands behind the struct, so a queued job of 500 bytes costs one malloc and one free. */
+/* One allocation a record: the value stands behind the struct, so a queued job of 500 bytes costs
+ * one malloc and one free. */
 #include "consumer/item.h"
 
 #include <assert.h>
@@ -22,7 +23,8 @@ struct item *item_new(const struct job_head *head, enum topic topic, const struc
 void item_free(struct item *it)
 {
     if (!it) return;
-    assert(!list_linked(&it->link) && !list_linked(&it->waiting) && !scheduler_has(&it->sched) && !it->timer.slot);
+    assert(!list_linked(&it->link) && !list_linked(&it->waiting) && !scheduler_has(&it->sched) &&
+           !it->timer.slot);
     free(it);
 }
 

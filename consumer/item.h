@@ -5,14 +5,22 @@
 #include "consumer/scheduler.h"
 #include "schemas/topics.h"
 
-/* A record of an intake topic held in memory, from the read until its offset is complete (or its home is lost).
+/* A record of an intake topic held in memory, from the read until its offset is complete (or its
+ * home is lost).
  *
  *      HELD -----> SLEEPING (due later) --> QUEUED --> RUNNING (its run owns it)
  *        the log       |                      |  ^         |
  *        decides       '----- canceled -------'  |         v
  *                                              FOREIGN <- leased elsewhere, or dropped
- *      ATTACHED: another record of the same job is in one of these; this one waits for the same outcome */
-enum item_state { ITEM_HELD, ITEM_SLEEPING, ITEM_QUEUED, ITEM_RUNNING, ITEM_FOREIGN, ITEM_ATTACHED };
+ *      ATTACHED: another record of the same job is in one of these; waits for the same outcome */
+enum item_state {
+    ITEM_HELD,
+    ITEM_SLEEPING,
+    ITEM_QUEUED,
+    ITEM_RUNNING,
+    ITEM_FOREIGN,
+    ITEM_ATTACHED
+};
 
 struct home;
 struct foreign_owner;
@@ -23,16 +31,16 @@ struct item {
     int64_t timestamp_ms; /* of the record */
     struct view value;    /* owned */
     enum item_state state;
-    struct home *home;    /* NULL: lost meanwhile */
+    struct home *home; /* NULL: lost meanwhile */
     struct known_job *job;
-    struct list_link link;      /* in job->items */
-    struct list_link waiting;   /* in a list of the home or of a foreign owner */
+    struct list_link link;    /* in job->items */
+    struct list_link waiting; /* in a list of the home or of a foreign owner */
     struct foreign_owner *owner;
     struct sched_item sched;
-    struct timer timer;         /* SLEEPING */
-    int64_t read_ms;            /* monotonic */
-    bool has_waited;            /* its delay tier's time is over */
-    bool is_poison;             /* its head could not be read: it ends as failed */
+    struct timer timer; /* SLEEPING */
+    int64_t read_ms;    /* monotonic */
+    bool has_waited;    /* its delay tier's time is over */
+    bool is_poison;     /* its head could not be read: it ends as failed */
 };
 
 /* NULL: no memory. The head is copied, the value too. */

@@ -1,17 +1,21 @@
 /* The life of one running job, from the lease to the moment nobody is owed an answer.
  *
- *   ACQUIRING --lease--> STARTING --`started` acked--> (CATCHING_UP) --> (INHERITING) --> RUNNING --task's end--> (BURYING)
- *      | busy, unbuilt      |                |                              | paused                             |
- *      v                    |  home lost     v                              v                                    v
- *    GONE (item back)       '------------> HANDING --cont, then yielded--> RELEASING --> GONE                  CLOSING
- *      ^                                     (delay, then parked)                                                | acked
- *      |  fenced, overtaken by a higher epoch: from any state, in silence                                        v
- *      '------------------------------------------------------------------- FINISHING <--it counts-- (PROVING) <-'
+ *   ACQUIRING --lease--> STARTING --acked--> (CATCHING_UP) --> (INHERITING) --> RUNNING
+ *      |                    |                      |                             |   |
+ *      | busy, unbuilt      '----- home lost ------'     paused, told to drain   |   | its end
+ *      v                                           v                             |   v
+ *    GONE               HANDING: cont, then yielded <----------------------------' (BURYING)
+ *      ^                (delay, then parked) --> RELEASING --> GONE                  |
+ *      |                                                                             v
+ *      |                GONE <-- FINISHING <--it counts-- (PROVING) <------------- CLOSING
+ *      '-- from any state, in silence: fenced, or overtaken by a higher epoch
  *
- * What is hard is not the road but that anything may be taken away at any moment: the lease by a pause, the home by a rebalance,
- * Redis by a wipe. Three rules keep it simple. Facts go to Kafka first, Redis second. Whoever cannot be sure that nobody
- * else may have written in between (a takeover, a lease that was not held without a break) reads the log up to his own record
- * before he acts on it. And a run that is over hands its item back at once, then only waits until no callback can reach it. */
+ * What is hard is not the road but that anything may be taken away at any moment: the lease by a
+ * pause, the home by a rebalance, Redis by a wipe. Three rules keep it simple. Facts go to Kafka
+ * first, Redis second. Whoever cannot be sure that nobody else may have written in between (a
+ * takeover, a lease that was not held without a break) reads the log up to his own record before he
+ * acts on it. And a run that is over hands its item back at once, then only waits until no callback
+ * can reach it. */
 #include "consumer/jobrun.h"
 
 #include "consumer/foreign.h"
@@ -23,8 +27,10 @@ enum { JOBRUN_AGAIN_MS = 200 };
 #define TO(s) (1u << JOBRUN_##s)
 static const unsigned jobrun_moves[JOBRUN_STATE_COUNT] = {
     [JOBRUN_ACQUIRING] = TO(STARTING) | TO(BURYING) | TO(CLOSING) | TO(FINISHING) | TO(GONE),
-    [JOBRUN_STARTING] = TO(CATCHING_UP) | TO(INHERITING) | TO(RUNNING) | TO(HANDING) | TO(BURYING) | TO(CLOSING) | TO(GONE),
-    [JOBRUN_CATCHING_UP] = TO(INHERITING) | TO(RUNNING) | TO(HANDING) | TO(BURYING) | TO(CLOSING) | TO(FINISHING) | TO(GONE),
+    [JOBRUN_STARTING] = TO(CATCHING_UP) | TO(INHERITING) | TO(RUNNING) | TO(HANDING) | TO(BURYING) |
+                        TO(CLOSING) | TO(GONE),
+    [JOBRUN_CATCHING_UP] = TO(INHERITING) | TO(RUNNING) | TO(HANDING) | TO(BURYING) | TO(CLOSING) |
+                           TO(FINISHING) | TO(GONE),
     [JOBRUN_INHERITING] = TO(RUNNING) | TO(HANDING) | TO(BURYING) | TO(CLOSING) | TO(GONE),
     [JOBRUN_RUNNING] = TO(HANDING) | TO(BURYING) | TO(CLOSING) | TO(GONE),
     [JOBRUN_HANDING] = TO(RELEASING) | TO(GONE),
@@ -37,7 +43,7 @@ static const unsigned jobrun_moves[JOBRUN_STATE_COUNT] = {
 };
 
 static const char *const jobrun_states[JOBRUN_STATE_COUNT] = {
-    "acquiring", "starting", "catching_up", "inheriting", "running", "handing",
+    "acquiring", "starting", "catching_up", "inheriting", "running",   "handing",
     "releasing", "burying",  "closing",     "proving",    "finishing", "gone",
 };
 
@@ -63,7 +69,8 @@ struct known_job *jobrun_known(const struct jobrun *r)
     return h ? home_known(h, &r->id) : NULL;
 }
 
-/* --- asking for the lease ----------------------------------------------------------------------------------------- */
+/* --- asking for the lease
+ * ----------------------------------------------------------------------------------------- */
 static void jobrun_on_lease(void *arg, const struct err *e, const struct fn_lease *l);
 static void jobrun_on_timer(void *arg);
 
@@ -120,7 +127,8 @@ bool jobrun_begin(struct worker *w, struct item *item)
 static bool jobrun_is_due_to_close(struct jobrun *r, int64_t attempts)
 {
     const struct job_head *head = &r->item->head;
-    int64_t max = head->max_attempts > 0 ? head->max_attempts : r->w->ports.config->consumer.max_attempts;
+    int64_t max =
+        head->max_attempts > 0 ? head->max_attempts : r->w->ports.config->consumer.max_attempts;
     if (r->item->is_poison) {
         jobrun_close_as(r, JOB_FAILED, PROBLEM_POISON, "the job's record cannot be read", false);
     } else if (r->is_canceled) {
@@ -128,7 +136,8 @@ static bool jobrun_is_due_to_close(struct jobrun *r, int64_t attempts)
     } else if (head->deadline_ms > 0 && head->deadline_ms <= r->w->ports.clock->wall_ms) {
         jobrun_close_as(r, JOB_EXPIRED, PROBLEM_DEADLINE, "the deadline passed", false);
     } else if (attempts >= max) {
-        jobrun_close_as(r, JOB_FAILED, PROBLEM_ATTEMPTS_EXHAUSTED, "the job's attempts are used up", true);
+        jobrun_close_as(r, JOB_FAILED, PROBLEM_ATTEMPTS_EXHAUSTED, "the job's attempts are used up",
+                        true);
     } else {
         return false;
     }
@@ -179,7 +188,8 @@ static void jobrun_on_lease(void *arg, const struct err *e, const struct fn_leas
             jobrun_over(r, JOBRUN_RETURNED);
             return;
         }
-        (void)timerq_set(r->w->ports.timers, &r->timer, worker_retry_ms(r->w, JOBRUN_AGAIN_MS), jobrun_on_timer, r);
+        (void)timerq_set(r->w->ports.timers, &r->timer, worker_retry_ms(r->w, JOBRUN_AGAIN_MS),
+                         jobrun_on_timer, r);
         return;
     }
     h = worker_home(r->w, (uint32_t)jobrun_partition(r));
@@ -202,8 +212,11 @@ static void jobrun_on_lease(void *arg, const struct err *e, const struct fn_leas
     }
 }
 
-/* --- records ------------------------------------------------------------------------------------------------------ */
-void jobrun_send_state(struct jobrun *r, enum state_kind kind, int64_t seq, struct view value, outbox_done_fn *done)
+/* --- records
+ * ------------------------------------------------------------------------------------------------------
+ */
+void jobrun_send_state(struct jobrun *r, enum state_kind kind, int64_t seq, struct view value,
+                       outbox_done_fn *done)
 {
     struct outbox_ask ask = {.topic = TOPIC_STATE,
                              .partition = jobrun_partition(r),
@@ -237,7 +250,8 @@ static void jobrun_on_started(void *arg, const struct err *e, int64_t offset)
         jobrun_hand(r);
         return;
     }
-    bool is_first = !r->is_takeover && r->starts == 1 && lease_held_since(r->w->lease, r->acquired_ms);
+    bool is_first =
+        !r->is_takeover && r->starts == 1 && lease_held_since(r->w->lease, r->acquired_ms);
     if (is_first) {
         jobrun_start(r);
         return;
@@ -282,7 +296,9 @@ void jobrun_on_tail(struct jobrun *r)
     }
 }
 
-/* --- time --------------------------------------------------------------------------------------------------------- */
+/* --- time
+ * ---------------------------------------------------------------------------------------------------------
+ */
 void jobrun_arm(struct jobrun *r)
 {
     const struct clock *clock = r->w->ports.clock;
@@ -307,7 +323,8 @@ static void jobrun_on_timer(void *arg)
         if (worker_may_start(r->w)) {
             jobrun_acquire(r);
         } else if (worker_is_admitting(r->w)) {
-            (void)timerq_set(r->w->ports.timers, &r->timer, worker_retry_ms(r->w, JOBRUN_AGAIN_MS), jobrun_on_timer, r);
+            (void)timerq_set(r->w->ports.timers, &r->timer, worker_retry_ms(r->w, JOBRUN_AGAIN_MS),
+                             jobrun_on_timer, r);
         } else {
             jobrun_over(r, JOBRUN_RETURNED);
         }
@@ -323,7 +340,9 @@ static void jobrun_on_timer(void *arg)
     jobrun_pump(r);
 }
 
-/* --- from outside ------------------------------------------------------------------------------------------------- */
+/* --- from outside
+ * -------------------------------------------------------------------------------------------------
+ */
 void jobrun_event(struct jobrun *r, enum event_type type, struct view members)
 {
     struct mirror_note note = {.type = type, .item = -1, .members = members};
@@ -375,8 +394,8 @@ void jobrun_on_home_lost(struct jobrun *r)
 void jobrun_overtaken(struct jobrun *r)
 {
     if (r->state == JOBRUN_FINISHING || r->state == JOBRUN_ACQUIRING) return;
-    log_event(r->w->ports.log, LOG_WARN, view_of(r->id.text), "job_overtaken", LOG_S("state", jobrun_states[r->state]),
-              LOG_N("epoch", r->epoch));
+    log_event(r->w->ports.log, LOG_WARN, view_of(r->id.text), "job_overtaken",
+              LOG_S("state", jobrun_states[r->state]), LOG_N("epoch", r->epoch));
     jobrun_over(r, JOBRUN_DROPPED);
 }
 
@@ -407,7 +426,9 @@ bool jobrun_is_idle(const struct jobrun *r)
     return !r->task || task_calls_in_hand(r->task) == 0;
 }
 
-/* --- the way out -------------------------------------------------------------------------------------------------- */
+/* --- the way out
+ * --------------------------------------------------------------------------------------------------
+ */
 void jobrun_let_go(struct jobrun *r, enum jobrun_outcome outcome)
 {
     fn_release(r->w->ports.fn, &r->id, r->epoch, outcome == JOBRUN_RETURNED ? "queued" : "running",

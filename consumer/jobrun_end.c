@@ -1,9 +1,11 @@
-/* The end of a job: dead letter where one is due -> terminal record -> its report -> (proof) -> Redis -> the offset.
+/* The end of a job: dead letter where one is due -> terminal record -> its report -> (proof) ->
+ * Redis -> the offset.
  *
- * What is hard: exactly one end, though a paused worker may write a second one late. The record decides by its place in the log. Who
- * held the lease without a break from before `started` until the report knows that nobody else can have started; everybody
- * else reads the log up to his own record and acts on what stands there: his own end, another's (which he then tells
- * Redis under its recorded id), or neither (a higher epoch runs the job: not his business any more). */
+ * What is hard: exactly one end, though a paused worker may write a second one late. The record
+ * decides by its place in the log. Who held the lease without a break from before `started` until
+ * the report knows that nobody else can have started; everybody else reads the log up to his own
+ * record and acts on what stands there: his own end, another's (which he then tells Redis under its
+ * recorded id), or neither (a higher epoch runs the job: not his business any more). */
 #include "consumer/jobrun.h"
 
 #include "consumer/home.h"
@@ -11,13 +13,16 @@
 
 enum { JOBRUN_ERROR_MAX = 1024 };
 
-/* --- writing it --------------------------------------------------------------------------------------------------- */
+/* --- writing it
+ * ---------------------------------------------------------------------------------------------------
+ */
 static void jobrun_on_terminal(void *arg, const struct err *e, int64_t offset);
 
 static void jobrun_send_end(struct jobrun *r)
 {
     jobrun_set(r, JOBRUN_CLOSING);
-    jobrun_send_state(r, state_kind_of_status(r->end.status), (int64_t)r->end.id.seq, buf_view(&r->end_view), jobrun_on_terminal);
+    jobrun_send_state(r, state_kind_of_status(r->end.status), (int64_t)r->end.id.seq,
+                      buf_view(&r->end_view), jobrun_on_terminal);
 }
 
 static void jobrun_on_buried(void *arg, const struct err *e, int64_t offset)
@@ -25,7 +30,9 @@ static void jobrun_on_buried(void *arg, const struct err *e, int64_t offset)
     struct jobrun *r = arg;
     (void)offset;
     if (r->state == JOBRUN_GONE) return;
-    if (e) log_event(r->w->ports.log, LOG_ERROR, view_of(r->id.text), "dead_letter_refused", LOG_S("error", e->text));
+    if (e)
+        log_event(r->w->ports.log, LOG_ERROR, view_of(r->id.text), "dead_letter_refused",
+                  LOG_S("error", e->text));
     metric_add(r->w->meters.dead_letters, 1);
     jobrun_send_end(r);
 }
@@ -54,8 +61,10 @@ static bool jobrun_seal(struct jobrun *r, const struct jobrun_close *c)
     buf_reset(&r->end_view);
     buf_reset(&r->end_data);
     if (!jobview_end(r->mirror.view, c->status, now, c->output, c->error)) return false;
-    r->end = (struct mirror_end){.id = {(uint64_t)r->epoch, r->mirror.seq + 1}, .status = c->status, .ended_ms = now};
-    if (!jobview_put(r->mirror.view, &r->end_view, false) || !jobview_put_terminal(r->mirror.view, &r->end_data, r->end.id.seq))
+    r->end = (struct mirror_end){
+        .id = {(uint64_t)r->epoch, r->mirror.seq + 1}, .status = c->status, .ended_ms = now};
+    if (!jobview_put(r->mirror.view, &r->end_view, false) ||
+        !jobview_put_terminal(r->mirror.view, &r->end_data, r->end.id.seq))
         return false;
     r->end.view = buf_view(&r->end_view);
     r->end.data = buf_view(&r->end_data);
@@ -81,7 +90,8 @@ static void jobrun_note_error(struct jobrun *r, struct view error)
 static struct view jobrun_end_metadata(const struct jobrun *r, enum job_status status)
 {
     struct job_body body;
-    if (status == JOB_FAILED || r->starts > 1 || !r->item->value.len) return VIEW_NONE; /* the value may be what is wrong */
+    if (status == JOB_FAILED || r->starts > 1 || !r->item->value.len)
+        return VIEW_NONE; /* the value may be what is wrong */
     return job_body_read(r->item->value, &body, NULL) == ERR_OK ? body.metadata : VIEW_NONE;
 }
 
@@ -106,7 +116,8 @@ void jobrun_close(struct jobrun *r, const struct jobrun_close *c)
     }
 }
 
-void jobrun_close_as(struct jobrun *r, enum job_status status, enum problem why, const char *message, bool bury)
+void jobrun_close_as(struct jobrun *r, enum job_status status, enum problem why,
+                     const char *message, bool bury)
 {
     struct buf b;
     struct jw w;
@@ -116,7 +127,8 @@ void jobrun_close_as(struct jobrun *r, enum job_status status, enum problem why,
     jw_kcstr(&w, "code", problem_code(why));
     jw_kcstr(&w, "message", message);
     jw_end_object(&w);
-    struct jobrun_close c = {.status = status, .error = b.failed ? VIEW_NONE : buf_view(&b), .bury = bury};
+    struct jobrun_close c = {
+        .status = status, .error = b.failed ? VIEW_NONE : buf_view(&b), .bury = bury};
     jobrun_close(r, &c);
     buf_fini(&b);
 }
@@ -132,10 +144,12 @@ static void jobrun_shrink_end(struct jobrun *r)
     }
     jobview_free(r->mirror.view);
     r->mirror.view = small;
-    jobrun_close_as(r, JOB_FAILED, PROBLEM_OUTPUT_TOO_LARGE, "the job's record is over the message limit", false);
+    jobrun_close_as(r, JOB_FAILED, PROBLEM_OUTPUT_TOO_LARGE,
+                    "the job's record is over the message limit", false);
 }
 
-/* --- knowing that it counts --------------------------------------------------------------------------------------- */
+/* --- knowing that it counts
+ * --------------------------------------------------------------------------------------- */
 static void jobrun_finish(struct jobrun *r)
 {
     jobrun_set(r, JOBRUN_FINISHING);
@@ -155,7 +169,8 @@ static void jobrun_on_terminal(void *arg, const struct err *e, int64_t offset)
         return;
     }
     jobrun_set(r, JOBRUN_PROVING);
-    if (!jobrun_await(r, offset)) jobrun_let_go(r, JOBRUN_DROPPED); /* the home's owner finds it in the log */
+    if (!jobrun_await(r, offset))
+        jobrun_let_go(r, JOBRUN_DROPPED); /* the home's owner finds it in the log */
 }
 
 void jobrun_prove(struct jobrun *r)
@@ -181,7 +196,8 @@ void jobrun_adopt(struct jobrun *r, const struct state_record *t)
     enum job_status status = state_kind_status(t->kind);
     jobrun_drop_task(r);
     if (jobview_read(t->value, &view, &err) != ERR_OK) {
-        log_event(r->w->ports.log, LOG_ERROR, view_of(r->id.text), "terminal_unreadable", LOG_S("error", err.text));
+        log_event(r->w->ports.log, LOG_ERROR, view_of(r->id.text), "terminal_unreadable",
+                  LOG_S("error", err.text));
         view = jobrun_view_new(r->job.head, jobrun_known(r), VIEW_NONE);
         if (view) (void)jobview_end(view, status, r->w->ports.clock->wall_ms, VIEW_NONE, VIEW_NONE);
     }
@@ -190,10 +206,12 @@ void jobrun_adopt(struct jobrun *r, const struct state_record *t)
         return;
     }
     jobview_free(r->mirror.view);
-    mirror_begin(&r->mirror, view, r->epoch, (uint64_t)t->head.seq - 1, t->head.attempt, r->started_wall_ms);
+    mirror_begin(&r->mirror, view, r->epoch, (uint64_t)t->head.seq - 1, t->head.attempt,
+                 r->started_wall_ms);
     buf_reset(&r->end_view);
     buf_reset(&r->end_data);
-    if (!jobview_put(view, &r->end_view, false) || !jobview_put_terminal(view, &r->end_data, (uint64_t)t->head.seq)) {
+    if (!jobview_put(view, &r->end_view, false) ||
+        !jobview_put_terminal(view, &r->end_data, (uint64_t)t->head.seq)) {
         jobrun_let_go(r, JOBRUN_DROPPED);
         return;
     }
@@ -205,14 +223,18 @@ void jobrun_adopt(struct jobrun *r, const struct state_record *t)
     jobrun_finish(r);
 }
 
-/* --- telling ------------------------------------------------------------------------------------------------------ */
+/* --- telling
+ * ------------------------------------------------------------------------------------------------------
+ */
 static void jobrun_log_done(const struct jobrun *r)
 {
     const struct job_head *h = r->job.head;
     int64_t ms = r->w->ports.clock->wall_ms - h->created_ms;
-    log_event(r->w->ports.log, LOG_INFO, view_of(r->id.text), "job_done", LOG_S("tenant", h->tenant), LOG_S("workflow", h->workflow),
-              LOG_S("status", job_status_name(r->end.status)), LOG_N("attempt", r->attempt), LOG_N("ms", ms),
-              LOG_N("input_tokens", r->input_tokens), LOG_N("output_tokens", r->output_tokens), LOG_N("calls", r->call_count),
+    log_event(r->w->ports.log, LOG_INFO, view_of(r->id.text), "job_done",
+              LOG_S("tenant", h->tenant), LOG_S("workflow", h->workflow),
+              LOG_S("status", job_status_name(r->end.status)), LOG_N("attempt", r->attempt),
+              LOG_N("ms", ms), LOG_N("input_tokens", r->input_tokens),
+              LOG_N("output_tokens", r->output_tokens), LOG_N("calls", r->call_count),
               LOG_S("error", r->err_code));
 }
 
@@ -248,8 +270,8 @@ void jobrun_on_news(void *arg, enum mirror_news news)
         break;
     case MIRROR_FENCED:
     case MIRROR_ENDED:
-        log_event(r->w->ports.log, LOG_WARN, view_of(r->id.text), "job_fenced", LOG_S("state", jobrun_state_name(r->state)),
-                  LOG_N("epoch", r->epoch));
+        log_event(r->w->ports.log, LOG_WARN, view_of(r->id.text), "job_fenced",
+                  LOG_S("state", jobrun_state_name(r->state)), LOG_N("epoch", r->epoch));
         jobrun_over(r, r->state == JOBRUN_RELEASING ? JOBRUN_HANDED : JOBRUN_DROPPED);
         break;
     }

@@ -1,8 +1,9 @@
 /* Handing a job over: to any worker now (cont), or to its future (delay).
  *
- * The order is what makes it safe: the record that carries the job on is acknowledged, then `yielded` or `parked` with the same
- * identity (epoch, seq), then the lease goes back and the old offset is complete. Die in between and the old record is
- * still there: whoever takes it starts a higher epoch, and the half-made copy is void. */
+ * The order is what makes it safe: the record that carries the job on is acknowledged, then
+ * `yielded` or `parked` with the same identity (epoch, seq), then the lease goes back and the old
+ * offset is complete. Die in between and the old record is still there: whoever takes it starts a
+ * higher epoch, and the half-made copy is void. */
 #include "consumer/jobrun.h"
 
 #include <assert.h>
@@ -22,11 +23,13 @@ static void jobrun_on_copied(void *arg, const struct err *e, int64_t offset)
     struct jobrun *r = arg;
     (void)offset;
     if (r->state == JOBRUN_GONE) return;
-    if (e) { /* it was small enough once; whoever reads the old record again goes on from its checkpoints */
+    if (e) { /* it was small enough once; whoever reads the old record again goes on from its
+                checkpoints */
         jobrun_let_go(r, JOBRUN_DROPPED);
         return;
     }
-    jobrun_send_state(r, r->is_parking ? STATE_PARKED : STATE_YIELDED, r->hand_seq, VIEW_NONE, jobrun_on_yielded);
+    jobrun_send_state(r, r->is_parking ? STATE_PARKED : STATE_YIELDED, r->hand_seq, VIEW_NONE,
+                      jobrun_on_yielded);
 }
 
 static enum topic jobrun_tier(const struct jobrun *r)
@@ -38,7 +41,8 @@ static enum topic jobrun_tier(const struct jobrun *r)
 static void jobrun_tell_waiting(struct jobrun *r)
 {
     char members[80];
-    int len = snprintf(members, sizeof members, ",\"reason\":\"retry\",\"until\":%lld", (long long)r->due_ms);
+    int len = snprintf(members, sizeof members, ",\"reason\":\"retry\",\"until\":%lld",
+                       (long long)r->due_ms);
     jobrun_event(r, EVENT_JOB_WAITING, view_make(members, (size_t)len));
 }
 
@@ -65,7 +69,8 @@ void jobrun_hand(struct jobrun *r)
 
 void jobrun_release(struct jobrun *r)
 {
-    fn_release(r->w->ports.fn, &r->id, r->epoch, r->is_parking ? "waiting" : "queued", worker_ignore_done, NULL);
+    fn_release(r->w->ports.fn, &r->id, r->epoch, r->is_parking ? "waiting" : "queued",
+               worker_ignore_done, NULL);
     metric_add(r->is_parking ? r->w->meters.parked : r->w->meters.handed, 1);
     jobrun_over(r, JOBRUN_HANDED);
 }

@@ -1,16 +1,22 @@
-/* A retry goes on where the job it repeats stopped: the completed steps of the old job are read back from state[p] (both live in the same
- * home), written as checkpoints of the new one, told as its events, and never run again. The new job then stands on its own:
- * should it be taken over, its own records count first, and what was not yet copied is read again. */
+/* A retry goes on where the job it repeats stopped: the completed steps of the old job are read
+ * back from state[p] (both live in the same home), written as checkpoints of the new one, told as
+ * its events, and never run again. The new job then stands on its own: should it be taken over, its
+ * own records count first, and what was not yet copied is read again. */
 #include "consumer/jobrun.h"
 
 #include "consumer/home.h"
 
-enum { JOBRUN_INHERIT_AGAIN_MS = 6000, JOBRUN_INHERIT_SLACK_MS = 60000, JOBRUN_INHERIT_EVENT_MAX = 64 << 10 };
+enum {
+    JOBRUN_INHERIT_AGAIN_MS = 6000,
+    JOBRUN_INHERIT_SLACK_MS = 60000,
+    JOBRUN_INHERIT_EVENT_MAX = 64 << 10
+};
 
 bool jobrun_is_completed(struct view checkpoint)
 {
     struct view status;
-    return json_raw_member(checkpoint, VIEW_LIT("status"), &status) && view_eq_str(status, "\"completed\"");
+    return json_raw_member(checkpoint, VIEW_LIT("status"), &status) &&
+           view_eq_str(status, "\"completed\"");
 }
 
 void jobrun_inherit_stop(struct jobrun *r)
@@ -33,7 +39,8 @@ static void jobrun_inherit_later(struct jobrun *r)
 static void jobrun_inherit_tell(struct jobrun *r, const struct ledger_checkpoint *c)
 {
     struct buf b;
-    struct mirror_note note = {.type = EVENT_STEP_COMPLETED, .step = c->step, .item = c->item, .attempt = 1};
+    struct mirror_note note = {
+        .type = EVENT_STEP_COMPLETED, .step = c->step, .item = c->item, .attempt = 1};
     buf_init(&b, JOBRUN_INHERIT_EVENT_MAX);
     (void)buf_put_char(&b, ',');
     (void)buf_put_view(&b, view_make(c->value.ptr + 1, c->value.len - 2));
@@ -66,10 +73,14 @@ static void jobrun_on_old_record(void *arg, const struct record_in *rec)
     struct state_record s;
     enum ledger_verdict verdict;
     if (!view_eq_str(rec->key, r->job.head->redrive_of)) return;
-    if (state_record_read(rec, &s, NULL) != ERR_OK || strcmp(s.head.tenant, r->job.head->tenant) != 0) return;
-    if (state_kind_is_terminal(s.kind)) return; /* nothing counts after it, and its value is of no use here */
+    if (state_record_read(rec, &s, NULL) != ERR_OK ||
+        strcmp(s.head.tenant, r->job.head->tenant) != 0)
+        return;
+    if (state_kind_is_terminal(s.kind))
+        return; /* nothing counts after it, and its value is of no use here */
     if (ledger_job_fold(r->inherited, &s, rec->offset, &verdict, NULL) != ERR_OK)
-        log_event(r->w->ports.log, LOG_ERROR, view_of(r->id.text), "inherit_lost", LOG_N("offset", rec->offset));
+        log_event(r->w->ports.log, LOG_ERROR, view_of(r->id.text), "inherit_lost",
+                  LOG_N("offset", rec->offset));
 }
 
 static void jobrun_on_old_read(void *arg, const struct err *e, int64_t next_offset)
@@ -95,7 +106,9 @@ static void jobrun_on_old_meta(void *arg, const struct err *e, const struct fn_m
                              .partition = jobrun_partition(r),
                              .from = -1,
                              .to = h ? home_tail(h) : -1,
-                             .from_ms = !e && m->found && m->created_ms > 0 ? m->created_ms - JOBRUN_INHERIT_SLACK_MS : 0,
+                             .from_ms = !e && m->found && m->created_ms > 0
+                                            ? m->created_ms - JOBRUN_INHERIT_SLACK_MS
+                                            : 0,
                              .handle = jobrun_on_old_record,
                              .done = jobrun_on_old_read,
                              .arg = r};

@@ -1,10 +1,11 @@
-/* From a `started` that stands in the log to a running task. Only here is the job's value decoded: a value that kills its worker
- * has then left its mark in the log and runs out of attempts. */
+/* From a `started` that stands in the log to a running task. Only here is the job's value decoded:
+ * a value that kills its worker has then left its mark in the log and runs out of attempts. */
 #include "consumer/jobrun.h"
 
 #include "consumer/home.h"
 
-static struct view jobrun_metadata(const struct jobrun *r, struct job_body *ret_body, enum err_code *ret_code, struct err *err)
+static struct view jobrun_metadata(const struct jobrun *r, struct job_body *ret_body,
+                                   enum err_code *ret_code, struct err *err)
 {
     *ret_code = job_body_read(r->item->value, ret_body, err);
     return *ret_code == ERR_OK ? ret_body->metadata : VIEW_NONE;
@@ -40,10 +41,12 @@ bool jobrun_begin_mirror(struct jobrun *r, struct view metadata)
 static void jobrun_run(struct jobrun *r, const struct job_body *body)
 {
     const struct job_head *head = r->job.head;
-    const struct workflow *wf = workflows_find(r->w->ports.workflows, view_of(head->workflow), head->version);
+    const struct workflow *wf =
+        workflows_find(r->w->ports.workflows, view_of(head->workflow), head->version);
     struct err err;
     if (!wf) {
-        jobrun_close_as(r, JOB_FAILED, PROBLEM_WORKFLOW_MISSING, "this worker does not have that workflow version", true);
+        jobrun_close_as(r, JOB_FAILED, PROBLEM_WORKFLOW_MISSING,
+                        "this worker does not have that workflow version", true);
         return;
     }
     if (!jobrun_task_new(r, wf, body->input, &err)) {

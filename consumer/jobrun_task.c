@@ -1,5 +1,6 @@
-/* Performs what the task asks for, and feeds it what comes back. The loop of jobrun_pump is the only place where effects are taken; it
- * stops when the run has left RUNNING, because then the rest concerns nobody. */
+/* Performs what the task asks for, and feeds it what comes back. The loop of jobrun_pump is the
+ * only place where effects are taken; it stops when the run has left RUNNING, because then the rest
+ * concerns nobody. */
 #include "consumer/jobrun.h"
 
 #include <assert.h>
@@ -27,7 +28,8 @@ static int64_t jobrun_now(const struct jobrun *r)
     return r->w->ports.clock->mono_ms;
 }
 
-static bool jobrun_restore(struct jobrun *r, const struct ledger_job *ledger, bool is_inherited, struct err *err)
+static bool jobrun_restore(struct jobrun *r, const struct ledger_job *ledger, bool is_inherited,
+                           struct err *err)
 {
     const struct ledger_checkpoint *c;
     size_t cursor = 0;
@@ -38,7 +40,8 @@ static bool jobrun_restore(struct jobrun *r, const struct ledger_job *ledger, bo
     return true;
 }
 
-bool jobrun_task_new(struct jobrun *r, const struct workflow *wf, struct view input, struct err *err)
+bool jobrun_task_new(struct jobrun *r, const struct workflow *wf, struct view input,
+                     struct err *err)
 {
     struct task_options o = {.workflow = wf,
                              .head = r->job.head,
@@ -60,7 +63,9 @@ bool jobrun_task_new(struct jobrun *r, const struct workflow *wf, struct view in
     return ok;
 }
 
-/* --- expressions -------------------------------------------------------------------------------------------------- */
+/* --- expressions
+ * --------------------------------------------------------------------------------------------------
+ */
 static void jobrun_on_eval(void *arg, const struct err *e, struct view value)
 {
     struct jobrun_eval *op = arg;
@@ -90,7 +95,9 @@ static void jobrun_do_eval(struct jobrun *r, const struct task_effect *e)
     r->w->ports.eval.eval(r->w->ports.eval.self, e->source, e->root, jobrun_on_eval, op);
 }
 
-/* --- calls -------------------------------------------------------------------------------------------------------- */
+/* --- calls
+ * --------------------------------------------------------------------------------------------------------
+ */
 static void jobrun_resume(struct jobrun *r)
 {
     if (!r->is_paced) return;
@@ -114,7 +121,8 @@ static void jobrun_on_call_text(void *arg, uint32_t run, struct view text)
     jobrun_pump(r);
 }
 
-static void jobrun_on_call_done(void *arg, uint32_t run, struct view finish_reason, struct task_usage usage)
+static void jobrun_on_call_done(void *arg, uint32_t run, struct view finish_reason,
+                                struct task_usage usage)
 {
     struct jobrun *r = arg;
     task_call_done(r->task, run, finish_reason, usage, jobrun_now(r));
@@ -125,8 +133,8 @@ static void jobrun_on_call_failed(void *arg, uint32_t run, const struct llm_out 
 {
     struct jobrun *r = arg;
     jobrun_resume(r);
-    task_call_failed(r->task, run, out->fault, &out->err, view_of(out->code), out->retry_after_ms, jobrun_now(r),
-                     r->w->ports.rng);
+    task_call_failed(r->task, run, out->fault, &out->err, view_of(out->code), out->retry_after_ms,
+                     jobrun_now(r), r->w->ports.rng);
     jobrun_pump(r);
 }
 
@@ -137,7 +145,8 @@ static void jobrun_on_call_wait(void *arg, uint32_t run, int64_t until_wall_ms)
     (void)run;
     if (r->is_paced || r->state != JOBRUN_RUNNING) return;
     r->is_paced = true;
-    int len = snprintf(members, sizeof members, ",\"reason\":\"budget\",\"until\":%lld", (long long)until_wall_ms);
+    int len = snprintf(members, sizeof members, ",\"reason\":\"budget\",\"until\":%lld",
+                       (long long)until_wall_ms);
     jobrun_event(r, EVENT_JOB_WAITING, view_make(members, (size_t)len));
 }
 
@@ -151,7 +160,8 @@ static void jobrun_do_call(struct jobrun *r, const struct task_effect *e)
     char identity[JOB_ID_LEN + STEP_ID_MAX + 64], item[24] = "-";
     struct err err;
     if (e->item >= 0) snprintf(item, sizeof item, "%lld", (long long)e->item);
-    int len = snprintf(identity, sizeof identity, "%s/%s/%s/%lld", r->id.text, e->step, item, (long long)e->attempt);
+    int len = snprintf(identity, sizeof identity, "%s/%s/%s/%lld", r->id.text, e->step, item,
+                       (long long)e->attempt);
     struct call_ask ask = {.owner = &r->calls,
                            .run = e->run,
                            .model = view_of(e->model),
@@ -184,7 +194,8 @@ void jobrun_cut_calls(struct jobrun *r, bool tell_text)
     while ((k = list_first(&r->calls)) != NULL) call_cut(call_of_link(k), tell_text);
 }
 
-/* The grace of a drain is over: what the calls brought stays in the stream, the call itself is the next worker's to repeat. */
+/* The grace of a drain is over: what the calls brought stays in the stream, the call itself is the
+ * next worker's to repeat. */
 void jobrun_cut(struct jobrun *r)
 {
     struct list_link *k;
@@ -195,12 +206,15 @@ void jobrun_cut(struct jobrun *r)
         struct err err;
         call_cut(c, true);
         (void)err_set(&err, ERR_CLOSED, "the worker ends");
-        task_call_failed(r->task, run, TASK_FAULT_OUTAGE, &err, VIEW_NONE, -1, jobrun_now(r), r->w->ports.rng);
+        task_call_failed(r->task, run, TASK_FAULT_OUTAGE, &err, VIEW_NONE, -1, jobrun_now(r),
+                         r->w->ports.rng);
         jobrun_pump(r);
     }
 }
 
-/* --- checkpoints -------------------------------------------------------------------------------------------------- */
+/* --- checkpoints
+ * --------------------------------------------------------------------------------------------------
+ */
 static void jobrun_on_checkpoint(void *arg, const struct err *e, int64_t offset)
 {
     struct jobrun_record *c = arg;
@@ -211,7 +225,8 @@ static void jobrun_on_checkpoint(void *arg, const struct err *e, int64_t offset)
     free(c);
     if (r->state != JOBRUN_RUNNING && r->state != JOBRUN_INHERITING) return;
     if (e) {
-        jobrun_close_as(r, JOB_FAILED, PROBLEM_OUTPUT_TOO_LARGE, "a step's record is over the message limit", false);
+        jobrun_close_as(r, JOB_FAILED, PROBLEM_OUTPUT_TOO_LARGE,
+                        "a step's record is over the message limit", false);
     } else if (r->state == JOBRUN_INHERITING) {
         if (r->records.count == 0) jobrun_inherited(r);
     } else {
@@ -255,7 +270,8 @@ void jobrun_drop_records(struct jobrun *r)
     }
 }
 
-/* The run is over: checkpoints that wait for another try are gone, the others free themselves when their report comes. */
+/* The run is over: checkpoints that wait for another try are gone, the others free themselves when
+ * their report comes. */
 static void jobrun_cancel_records(struct jobrun *r)
 {
     for (struct list_link *k = list_first(&r->records), *next; k; k = next) {
@@ -276,27 +292,32 @@ void jobrun_drop_task(struct jobrun *r)
     r->wake_ms = INT64_MAX;
 }
 
-/* --- the loop ----------------------------------------------------------------------------------------------------- */
+/* --- the loop
+ * -----------------------------------------------------------------------------------------------------
+ */
 static void jobrun_do_charge(struct jobrun *r, const struct task_effect *e)
 {
     const struct config_model *m = config_model_find(r->w->ports.config, view_of(e->model));
     int64_t in = e->usage.input_tokens > 0 ? e->usage.input_tokens : 0;
     int64_t out = e->usage.output_tokens > 0 ? e->usage.output_tokens : 0;
-    double cost = m ? ((double)in * m->input_per_million + (double)out * m->output_per_million) / 1e6 : 0;
+    double cost =
+        m ? ((double)in * m->input_per_million + (double)out * m->output_per_million) / 1e6 : 0;
     r->input_tokens += in;
     r->output_tokens += out;
     r->call_count++;
     jobview_charge(r->mirror.view, in, out, cost);
 }
 
-/* A long wait with nothing in hand is sat out in a delay topic. The tries a step has behind it are forgotten there (a step's
- * attempts start anew above the old numbers), so only waits longer than any back-off of its own go this way. */
+/* A long wait with nothing in hand is sat out in a delay topic. The tries a step has behind it are
+ * forgotten there (a step's attempts start anew above the old numbers), so only waits longer than
+ * any back-off of its own go this way. */
 static void jobrun_do_wake(struct jobrun *r, int64_t when_ms)
 {
     int64_t wait = when_ms - jobrun_now(r);
     r->wake_ms = when_ms < r->wake_ms || r->wake_ms <= jobrun_now(r) ? when_ms : r->wake_ms;
     jobrun_arm(r);
-    if (wait < JOBRUN_PARK_MS || r->calls.count || r->records.count || r->ops || r->is_parking) return;
+    if (wait < JOBRUN_PARK_MS || r->calls.count || r->records.count || r->ops || r->is_parking)
+        return;
     r->is_parking = true;
     r->due_ms = r->w->ports.clock->wall_ms + wait;
     task_drain(r->task, jobrun_now(r));
@@ -304,7 +325,11 @@ static void jobrun_do_wake(struct jobrun *r, int64_t when_ms)
 
 static void jobrun_do_event(struct jobrun *r, const struct task_effect *e)
 {
-    struct mirror_note note = {.type = e->event, .step = e->step, .item = e->item, .attempt = e->attempt, .members = e->members};
+    struct mirror_note note = {.type = e->event,
+                               .step = e->step,
+                               .item = e->item,
+                               .attempt = e->attempt,
+                               .members = e->members};
     mirror_put(&r->mirror, &note);
 }
 
@@ -322,7 +347,8 @@ static void jobrun_do(struct jobrun *r, const struct task_effect *e)
         break;
     case TASK_CHECKPOINT: {
         struct jobrun_step step = {.run = e->run, .id = e->step, .item = e->item};
-        if (!jobrun_checkpoint(r, &step, e->value)) jobrun_let_go(r, JOBRUN_DROPPED); /* no memory: another takes it over */
+        if (!jobrun_checkpoint(r, &step, e->value))
+            jobrun_let_go(r, JOBRUN_DROPPED); /* no memory: another takes it over */
         break;
     }
     case TASK_EVENT:
@@ -335,7 +361,8 @@ static void jobrun_do(struct jobrun *r, const struct task_effect *e)
         jobrun_do_wake(r, e->when_ms);
         break;
     case TASK_END: {
-        struct jobrun_close c = {.status = e->status, .output = e->output, .error = e->error, .bury = e->dead_letter};
+        struct jobrun_close c = {
+            .status = e->status, .output = e->output, .error = e->error, .bury = e->dead_letter};
         jobrun_close(r, &c);
         break;
     }

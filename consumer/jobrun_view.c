@@ -1,6 +1,7 @@
-/* The view of a job that somebody else began: made from what the log knows, because the stream in Redis is a view itself and may
- * be gone. Every checkpoint becomes the event that was told when it was written, without its number and with the time of
- * the first start: the fold is the same as everywhere. */
+/* The view of a job that somebody else began: made from what the log knows, because the stream in
+ * Redis is a view itself and may be gone. Every checkpoint becomes the event that was told when it
+ * was written, without its number and with the time of the first start: the fold is the same as
+ * everywhere. */
 #include "consumer/jobrun.h"
 
 enum { JOBRUN_VIEW_EVENT_MAX = 1 << 20 };
@@ -13,15 +14,18 @@ static enum event_type jobrun_view_type(struct view value)
     return view_eq_str(status, "\"skipped\"") ? EVENT_STEP_SKIPPED : EVENT_STEP_COMPLETED;
 }
 
-static bool jobrun_view_fold(struct jobview *v, const struct known_job *k, const struct ledger_checkpoint *c, struct buf *b)
+static bool jobrun_view_fold(struct jobview *v, const struct known_job *k,
+                             const struct ledger_checkpoint *c, struct buf *b)
 {
     struct view attempts;
     struct jw w;
     int64_t attempt = 1;
     enum event_type type = jobrun_view_type(c->value);
-    if (json_raw_member(c->value, VIEW_LIT("attempts"), &attempts)) (void)view_i64(attempts, &attempt);
+    if (json_raw_member(c->value, VIEW_LIT("attempts"), &attempts))
+        (void)view_i64(attempts, &attempt);
     buf_reset(b);
-    event_begin_step(&w, b, type, &k->id, (uint64_t)c->seq, k->started_ms, c->step, c->item, attempt);
+    event_begin_step(&w, b, type, &k->id, (uint64_t)c->seq, k->started_ms, c->step, c->item,
+                     attempt);
     if (c->value.len > 2) { /* {"status":..} -> ,"status":.. */
         (void)buf_put_char(b, ',');
         (void)buf_put_view(b, view_make(c->value.ptr + 1, c->value.len - 2));
@@ -40,7 +44,8 @@ static bool jobrun_view_begin(struct jobview *v, const struct known_job *k, stru
     return !b->failed && jobview_fold(v, EVENT_JOB_STARTED, buf_view(b), NULL) != ERR_NOMEM;
 }
 
-struct jobview *jobrun_view_new(const struct job_head *head, const struct known_job *known, struct view metadata)
+struct jobview *jobrun_view_new(const struct job_head *head, const struct known_job *known,
+                                struct view metadata)
 {
     struct jobview_seed seed = {.id = head->id,
                                 .workflow = head->workflow,

@@ -1,11 +1,14 @@
-/* What is hard: this must be complete where it matters and bounded everywhere. Complete: every job whose intake record may come
- * again is known from its first state record on, because the floor that is committed for state[p] is the first offset of
- * the oldest job that is not over (known_floor), and a job is over only when it ended and no record of it is in memory or
- * still to come. Bounded: jobs that are over move to a second list of limited length. A record of a job that fell out of
- * it asks Redis and hears that it ended; should Redis not know either, known_has_forgotten says that silence here proves nothing.
+/* What is hard: this must be complete where it matters and bounded everywhere. Complete: every job
+ * whose intake record may come again is known from its first state record on, because the floor
+ * that is committed for state[p] is the first offset of the oldest job that is not over
+ * (known_floor), and a job is over only when it ended and no record of it is in memory or still to
+ * come. Bounded: jobs that are over move to a second list of limited length. A record of a job that
+ * fell out of it asks Redis and hears that it ended; should Redis not know either,
+ * known_has_forgotten says that silence here proves nothing.
  *
- *      fresh (no state record) --first record--> open (by first offset) --ended, no record left--> ended (by age) --> forgotten
- *                                                    ^------------- a record of it is read again ---------' */
+ *      fresh --first state record--> open (by first offset) --ended, no record left--> ended (by age)
+ *                                      ^------- a record of it is read again -----------'    |
+ *                                                                                        forgotten */
 #include "consumer/known.h"
 
 #include "common/base/hash.h"
@@ -87,7 +90,9 @@ struct known_job *known_each(const struct known *k, size_t *cursor)
     return map_each(k->jobs, cursor, &key, &value) ? value : NULL;
 }
 
-/* --- places ------------------------------------------------------------------------------------------------------- */
+/* --- places
+ * -------------------------------------------------------------------------------------------------------
+ */
 static void known_leave(struct known *k, struct known_job *j)
 {
     if (j->place == KNOWN_OPEN) list_remove(&k->open, &j->order);
@@ -116,7 +121,8 @@ static void known_count_bytes(struct known *k, struct known_job *j)
 
 static void known_trim(struct known *k)
 {
-    while (k->ended.count > k->ended_max || (k->ended_bytes > KNOWN_ENDED_BYTES && k->ended.count > 1)) {
+    while (k->ended.count > k->ended_max ||
+           (k->ended_bytes > KNOWN_ENDED_BYTES && k->ended.count > 1)) {
         known_forget(k, LIST_ITEM(list_first(&k->ended), struct known_job, order));
         k->has_forgotten = true;
     }
@@ -147,7 +153,8 @@ void known_reopen(struct known *k, struct known_job *j)
     if (j->place != KNOWN_ENDED || j->is_settled) return;
     known_leave(k, j);
     struct list_link *at = list_first(&k->open);
-    while (at && LIST_ITEM(at, struct known_job, order)->first_offset < j->first_offset) at = list_next(&k->open, at);
+    while (at && LIST_ITEM(at, struct known_job, order)->first_offset < j->first_offset)
+        at = list_next(&k->open, at);
     if (at) {
         list_insert_before(&k->open, at, &j->order);
     } else {
@@ -163,7 +170,9 @@ void known_settle(struct known *k, struct known_job *j)
     known_release(k, j);
 }
 
-/* --- the log ------------------------------------------------------------------------------------------------------ */
+/* --- the log
+ * ------------------------------------------------------------------------------------------------------
+ */
 static struct known_job *known_stick(struct known *k, int64_t offset)
 {
     if (k->stuck < 0) k->stuck = offset;
@@ -218,15 +227,16 @@ static void known_note(struct known_job *j, const struct state_record *s, int64_
     }
 }
 
-struct known_job *known_fold(struct known *k, const struct state_record *s, int64_t offset, int64_t wall_ms,
-                             enum ledger_verdict *ret_verdict)
+struct known_job *known_fold(struct known *k, const struct state_record *s, int64_t offset,
+                             int64_t wall_ms, enum ledger_verdict *ret_verdict)
 {
     struct known_job *j = known_get(k, &s->head.id);
     if (!j) return known_stick(k, offset);
     *ret_verdict = LEDGER_DUPLICATE;
     if (j->place == KNOWN_ENDED) return j; /* nothing counts after the end */
     if (!j->ledger) j->ledger = ledger_job_new();
-    if (!j->ledger || ledger_job_fold(j->ledger, s, offset, ret_verdict, NULL) != ERR_OK) return known_stick(k, offset);
+    if (!j->ledger || ledger_job_fold(j->ledger, s, offset, ret_verdict, NULL) != ERR_OK)
+        return known_stick(k, offset);
     known_count_bytes(k, j);
     if (j->first_offset < 0) {
         j->first_offset = offset;
@@ -246,8 +256,10 @@ enum known_judgement known_judge(const struct known_job *j, int64_t epoch, int64
     int64_t log_epoch = j->ledger ? ledger_epoch(j->ledger) : 0;
     if (j->is_settled) return KNOWN_DONE;
     if (epoch == j->handoff_epoch && seq == j->handoff_seq) return KNOWN_TAKE;
-    if (epoch < j->handoff_epoch || (epoch == j->handoff_epoch && seq < j->handoff_seq)) return KNOWN_DONE;
-    if (known_phase(j) == LEDGER_ENDED) return KNOWN_TAKE; /* whoever takes it finds the end and sees to it */
+    if (epoch < j->handoff_epoch || (epoch == j->handoff_epoch && seq < j->handoff_seq))
+        return KNOWN_DONE;
+    if (known_phase(j) == LEDGER_ENDED)
+        return KNOWN_TAKE; /* whoever takes it finds the end and sees to it */
     return epoch < log_epoch ? KNOWN_DONE : KNOWN_HOLD;
 }
 
@@ -281,13 +293,16 @@ bool known_has_cancel(const struct known_job *j)
 int64_t known_floor(const struct known *k)
 {
     struct list_link *first = list_first(&k->open);
-    int64_t floor = first ? LIST_ITEM(first, const struct known_job, order)->first_offset : INT64_MAX;
+    int64_t floor =
+        first ? LIST_ITEM(first, const struct known_job, order)->first_offset : INT64_MAX;
     return k->stuck >= 0 && k->stuck < floor ? k->stuck : floor;
 }
 
 void known_drop(struct known *k, struct known_job *j)
 {
-    if (known_phase(j) == LEDGER_NEW && !j->items.count && !j->run && !j->is_closing && !j->is_settled) known_forget(k, j);
+    if (known_phase(j) == LEDGER_NEW && !j->items.count && !j->run && !j->is_closing &&
+        !j->is_settled)
+        known_forget(k, j);
 }
 
 void known_expire(struct known *k, int64_t before_ms)

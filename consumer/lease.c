@@ -1,6 +1,7 @@
-/* What is hard: a process that was stopped for a minute must not believe on waking that it still holds anything. So nothing here
- * waits for a timer to notice: lease_is_held compares the clock of this turn with the time the last good beat was *sent*,
- * and lease_held_since looks for a gap between two good beats, which stays known after the lease was won back. */
+/* What is hard: a process that was stopped for a minute must not believe on waking that it still
+ * holds anything. So nothing here waits for a timer to notice: lease_is_held compares the clock of
+ * this turn with the time the last good beat was *sent*, and lease_held_since looks for a gap
+ * between two good beats, which stays known after the lease was won back. */
 #include "consumer/lease.h"
 
 #include "common/base/clock.h"
@@ -73,7 +74,9 @@ struct view lease_boot(const struct lease *l)
     return l->boot[0] ? view_of(l->boot) : VIEW_NONE;
 }
 
-/* --- beats -------------------------------------------------------------------------------------------------------- */
+/* --- beats
+ * --------------------------------------------------------------------------------------------------------
+ */
 static void lease_on_timer(void *arg);
 
 static void lease_next(struct lease *l, int64_t in_ms)
@@ -85,7 +88,8 @@ static void lease_next(struct lease *l, int64_t in_ms)
 static void lease_on_boot(void *arg, const struct err *e, struct view verdict)
 {
     struct lease *l = arg;
-    l->has_heard_boot = !e && verdict.len && view_copy(verdict, l->heard_boot, sizeof l->heard_boot);
+    l->has_heard_boot =
+        !e && verdict.len && view_copy(verdict, l->heard_boot, sizeof l->heard_boot);
 }
 
 static void lease_good(struct lease *l)
@@ -101,7 +105,9 @@ static void lease_on_beat(void *arg, const struct err *e, const struct view *bui
     l->is_asking = false;
     if (l->is_over) return;
     if (e || !l->has_heard_boot) {
-        lease_next(l, l->is_hurried ? 0 : LEASE_AGAIN_MS < l->o.ttl_ms / 3 ? LEASE_AGAIN_MS : l->o.ttl_ms / 3);
+        lease_next(l, l->is_hurried                      ? 0
+                      : LEASE_AGAIN_MS < l->o.ttl_ms / 3 ? LEASE_AGAIN_MS
+                                                         : l->o.ttl_ms / 3);
         l->is_hurried = false;
         return;
     }

@@ -2,10 +2,11 @@
 #define CONSUMER_LEASE_H
 #include "schemas/fn.h"
 
-/* The heartbeat of this worker incarnation: one key in Redis holds the leases of all its jobs. Asked for at a third of its time to live.
- * A beat counts from the moment it was sent. After 0.7 of the time to live without one the worker holds itself fenced: it
- * starts nothing, and does not trust its own ends before the log confirmed them. Each beat also brings Redis' boot id and
- * which homes' views are whole (contract: built:{p} == boot id). */
+/* The heartbeat of this worker incarnation: one key in Redis holds the leases of all its jobs.
+ * Asked for at a third of its time to live. A beat counts from the moment it was sent. After 0.7 of
+ * the time to live without one the worker holds itself fenced: it starts nothing, and does not
+ * trust its own ends before the log confirmed them. Each beat also brings Redis' boot id and which
+ * homes' views are whole (contract: built:{p} == boot id). */
 struct lease;
 struct lease_options {
     struct fn *fn;
@@ -26,8 +27,10 @@ void lease_start(struct lease *l);
 /* Something smells of a wipe, or Redis came back: beat now (at most one under way). */
 void lease_hurry(struct lease *l);
 bool lease_is_held(const struct lease *l);
-int64_t lease_until_ms(const struct lease *l); /* it is held until then, monotonic, unless another beat comes; 0 = not held */
-/* The lease was held without a break since then (monotonic ms of an acquire or an earlier check). */
+int64_t lease_until_ms(const struct lease *l); /* it is held until then, monotonic, unless another
+                                                  beat comes; 0 = not held */
+/* The lease was held without a break since then (monotonic ms of an acquire or an earlier check).
+ */
 /* When the unbroken chain of good beats began; another value than before: there was a gap. */
 int64_t lease_unbroken_ms(const struct lease *l);
 bool lease_held_since(const struct lease *l, int64_t mono_ms);

@@ -1,15 +1,23 @@
-/* What is hard: the sequence must have no holes and no repeats whatever Redis does, while the job runs on and memory stays bounded.
- * Chosen: the numbers are given here and never taken back; events wait in one buffer until the append that carried them
- * was answered, and every call may be repeated. When the stream in Redis cannot be continued (lost, a hole, or more waiting
- * than the bound) the waiting events are dropped and the view of the job, into which all of them were folded, is put there as
- * a job.snapshot under the last number given: the watcher is told "reset", and nothing is missing after it. */
+/* What is hard: the sequence must have no holes and no repeats whatever Redis does, while the job
+ * runs on and memory stays bounded. Chosen: the numbers are given here and never taken back; events
+ * wait in one buffer until the append that carried them was answered, and every call may be
+ * repeated. When the stream in Redis cannot be continued (lost, a hole, or more waiting than the
+ * bound) the waiting events are dropped and the view of the job, into which all of them were
+ * folded, is put there as a job.snapshot under the last number given: the watcher is told "reset",
+ * and nothing is missing after it. */
 #include "consumer/mirror.h"
 
 #include <assert.h>
 
-enum { MIRROR_HOLD_MS = 200, MIRROR_SNAPSHOT_MAX = 8 << 20, MIRROR_KEEP_BYTES = 16 << 10, MIRROR_BUFFER_MAX = 16 << 20 };
+enum {
+    MIRROR_HOLD_MS = 200,
+    MIRROR_SNAPSHOT_MAX = 8 << 20,
+    MIRROR_KEEP_BYTES = 16 << 10,
+    MIRROR_BUFFER_MAX = 16 << 20
+};
 
-/* --- all of a worker ---------------------------------------------------------------------------------------------- */
+/* --- all of a worker
+ * ---------------------------------------------------------------------------------------------- */
 static void mirror_on_again(void *arg)
 {
     struct mirror_env *env = arg;
@@ -32,8 +40,11 @@ static void mirror_hold(struct mirror_env *env)
     (void)timerq_set(env->timers, &env->again, env->hold_until_ms, mirror_on_again, env);
 }
 
-/* --- one ---------------------------------------------------------------------------------------------------------- */
-void mirror_init(struct mirror *m, struct mirror_env *env, const struct fn_job *job, mirror_news_fn *news, void *arg)
+/* --- one
+ * ----------------------------------------------------------------------------------------------------------
+ */
+void mirror_init(struct mirror *m, struct mirror_env *env, const struct fn_job *job,
+                 mirror_news_fn *news, void *arg)
 {
     memset(m, 0, sizeof *m);
     m->env = env;
@@ -70,10 +81,13 @@ static void mirror_tell(struct mirror *m, enum mirror_news news)
 
 bool mirror_is_clean(const struct mirror *m)
 {
-    return m->calls == 0 && m->count == 0 && !m->is_broken && !m->is_status_due && !m->is_compaction_due;
+    return m->calls == 0 && m->count == 0 && !m->is_broken && !m->is_status_due &&
+           !m->is_compaction_due;
 }
 
-/* --- events ------------------------------------------------------------------------------------------------------- */
+/* --- events
+ * -------------------------------------------------------------------------------------------------------
+ */
 static void mirror_drop_pending(struct mirror *m)
 {
     m->first = m->count = m->flight = 0;
@@ -90,7 +104,8 @@ static void mirror_break(struct mirror *m)
     mirror_touch(m);
 }
 
-/* Moves what is left to the front, but only when that is less than what went: the cost stays linear. */
+/* Moves what is left to the front, but only when that is less than what went: the cost stays
+ * linear. */
 static void mirror_squeeze(struct mirror *m)
 {
     if (m->first < m->count) return;
@@ -114,8 +129,8 @@ static void mirror_drop_sent(struct mirror *m, size_t count)
     mirror_squeeze(m);
 }
 
-void mirror_begin(struct mirror *m, struct jobview *take_view, int64_t epoch, uint64_t seq, int64_t attempt,
-                  int64_t started_ms)
+void mirror_begin(struct mirror *m, struct jobview *take_view, int64_t epoch, uint64_t seq,
+                  int64_t attempt, int64_t started_ms)
 {
     mirror_drop_pending(m);
     m->is_broken = false;
@@ -135,7 +150,8 @@ static bool mirror_push_event(struct mirror *m, enum event_type type)
         m->events = events;
         m->cap = cap;
     }
-    m->events[m->first + m->count++] = (struct mirror_event){.end = (uint32_t)m->pending.len, .type = type};
+    m->events[m->first + m->count++] =
+        (struct mirror_event){.end = (uint32_t)m->pending.len, .type = type};
     return true;
 }
 
@@ -153,7 +169,8 @@ static bool mirror_is_over(const struct mirror *m)
 {
     bool is_away = m->env->clock->mono_ms < m->env->hold_until_ms;
     size_t bytes = m->pending.len - m->from;
-    return m->count > MIRROR_PENDING_EVENTS || bytes > (is_away ? MIRROR_AWAY_BYTES : MIRROR_PENDING_BYTES);
+    return m->count > MIRROR_PENDING_EVENTS ||
+           bytes > (is_away ? MIRROR_AWAY_BYTES : MIRROR_PENDING_BYTES);
 }
 
 void mirror_put(struct mirror *m, const struct mirror_note *note)
@@ -164,7 +181,8 @@ void mirror_put(struct mirror *m, const struct mirror_note *note)
     assert(m->view && !m->end);
     m->seq++;
     if (note->step) {
-        event_begin_step(&w, &m->pending, note->type, id, m->seq, m->env->clock->wall_ms, note->step, note->item, note->attempt);
+        event_begin_step(&w, &m->pending, note->type, id, m->seq, m->env->clock->wall_ms,
+                         note->step, note->item, note->attempt);
     } else {
         event_begin(&w, &m->pending, note->type, id, m->seq, m->env->clock->wall_ms);
     }
@@ -198,7 +216,9 @@ void mirror_finish(struct mirror *m, const struct mirror_end *end)
     mirror_touch(m);
 }
 
-/* --- answers ------------------------------------------------------------------------------------------------------ */
+/* --- answers
+ * ------------------------------------------------------------------------------------------------------
+ */
 /* Books one answer; false: nobody cares any more, or Redis is away and it is tried again. */
 static bool mirror_answered(struct mirror *m, const struct err *e)
 {
@@ -249,7 +269,8 @@ static void mirror_on_append(void *arg, const struct err *e, const struct fn_app
     if (e) m->is_status_due = true;
     if (!mirror_answered(m, e)) return;
     if (a->kind == FN_APPEND_OK) mirror_drop_sent(m, flight);
-    if (a->kind == FN_APPEND_OK && a->entries >= MIRROR_ENTRIES && m->bytes >= MIRROR_STREAM_BYTES) m->is_compaction_due = true;
+    if (a->kind == FN_APPEND_OK && a->entries >= MIRROR_ENTRIES && m->bytes >= MIRROR_STREAM_BYTES)
+        m->is_compaction_due = true;
     if (mirror_heard(m, a) && mirror_is_clean(m)) mirror_tell(m, MIRROR_CLEAN);
 }
 
@@ -275,7 +296,9 @@ static void mirror_on_finish(void *arg, const struct err *e, const struct fn_app
     if (mirror_heard(m, a)) mirror_tell(m, MIRROR_FINISHED);
 }
 
-/* --- calls -------------------------------------------------------------------------------------------------------- */
+/* --- calls
+ * --------------------------------------------------------------------------------------------------------
+ */
 /* The call about to go answers the probe that was asked for before it. */
 static void mirror_ask_probe(struct mirror *m)
 {
@@ -289,7 +312,8 @@ static void mirror_append(struct mirror *m)
     size_t count = m->count < FN_EVENTS_MAX ? m->count : FN_EVENTS_MAX, from = m->from;
     for (size_t i = 0; i < count; i++) {
         const struct mirror_event *ev = &m->events[m->first + i];
-        events[i] = (struct fn_event){.type = ev->type, .data = view_make(m->pending.data + from, ev->end - from)};
+        events[i] = (struct fn_event){.type = ev->type,
+                                      .data = view_make(m->pending.data + from, ev->end - from)};
         from = ev->end;
     }
     struct fn_append a = {.id = m->job.head->id,
@@ -307,7 +331,8 @@ static void mirror_append(struct mirror *m)
     fn_append(m->env->fn, &a, mirror_on_append, m);
 }
 
-/* Puts the view as a snapshot: in place of what was lost, or of all that came before (is_trim, under a number of its own). */
+/* Puts the view as a snapshot: in place of what was lost, or of all that came before (is_trim,
+ * under a number of its own). */
 static void mirror_restore(struct mirror *m, bool is_trim)
 {
     struct buf snapshot;
@@ -341,14 +366,16 @@ static void mirror_send_end(struct mirror *m)
     struct buf snapshot;
     const struct mirror_end *end = m->end;
     buf_init(&snapshot, MIRROR_SNAPSHOT_MAX);
-    if (m->is_snapshot_due) (void)jobview_put_snapshot(m->view, &snapshot, end->id.seq - 1, end->ended_ms);
+    if (m->is_snapshot_due)
+        (void)jobview_put_snapshot(m->view, &snapshot, end->id.seq - 1, end->ended_ms);
     struct fn_finish f = {.job = &m->job,
                           .lease_epoch = m->epoch,
                           .id = end->id,
                           .status = end->status,
                           .data = end->data,
                           .view = end->view,
-                          .snapshot = m->is_snapshot_due && !snapshot.failed ? buf_view(&snapshot) : VIEW_NONE,
+                          .snapshot = m->is_snapshot_due && !snapshot.failed ? buf_view(&snapshot)
+                                                                             : VIEW_NONE,
                           .started_ms = m->started_ms,
                           .ended_ms = end->ended_ms,
                           .attempt = m->attempt,
@@ -375,7 +402,8 @@ static void mirror_send(struct mirror *m)
         return;
     }
     if (m->count || m->is_status_due) mirror_append(m);
-    if (m->end && m->count <= FN_EVENTS_MAX) mirror_send_end(m); /* in order behind it on the same connection */
+    if (m->end && m->count <= FN_EVENTS_MAX)
+        mirror_send_end(m); /* in order behind it on the same connection */
 }
 
 void mirror_flush(struct mirror_env *env)

@@ -5,11 +5,11 @@
 #include "schemas/fn.h"
 #include "schemas/jobview.h"
 
-/* One job's progress on its way into Redis: numbers the events (seq), folds each into the job's view, and appends them in order, one call
- * in flight, at most one a turn. Nothing here decides anything about the job; the truth went to Kafka before.
+/* One job's progress on its way into Redis: numbers the events (seq), folds each into the job's
+ * view, and appends them in order, one call in flight, at most one a turn. Nothing here decides
+ * anything about the job; the truth went to Kafka before.
  *
- *      LIVE --GONE, GAP, wipe, too much pending--> BROKEN --snapshot put back--> LIVE --mirror_finish--> the end appended
- */
+ *   LIVE --GONE, GAP, too much waiting--> BROKEN --snapshot put back--> LIVE --mirror_finish--> end */
 enum {
     MIRROR_PENDING_EVENTS = 50000,
     MIRROR_PENDING_BYTES = 8 << 20, /* waiting while Redis answers */
@@ -19,13 +19,13 @@ enum {
 #define MIRROR_STREAM_BYTES ((int64_t)64 << 20)
 
 enum mirror_news {
-    MIRROR_CANCEL,   /* the cancel flag is set */
-    MIRROR_FENCED,   /* another holds the job: drop it */
-    MIRROR_ENDED,    /* it ended already */
-    MIRROR_GONE,     /* its entry is gone: Redis may have been wiped (it is being put back) */
-    MIRROR_CLEAN,    /* all that was put is in Redis */
-    MIRROR_HELD,     /* answer to mirror_probe: the job is still ours */
-    MIRROR_FINISHED  /* mirror_finish is done */
+    MIRROR_CANCEL,  /* the cancel flag is set */
+    MIRROR_FENCED,  /* another holds the job: drop it */
+    MIRROR_ENDED,   /* it ended already */
+    MIRROR_GONE,    /* its entry is gone: Redis may have been wiped (it is being put back) */
+    MIRROR_CLEAN,   /* all that was put is in Redis */
+    MIRROR_HELD,    /* answer to mirror_probe: the job is still ours */
+    MIRROR_FINISHED /* mirror_finish is done */
 };
 typedef void mirror_news_fn(void *arg, enum mirror_news news);
 
@@ -35,11 +35,11 @@ struct mirror_env {
     const struct clock *clock;
     struct timerq *timers;
     struct view incarnation;
-    int64_t results_ms, events_ms;  /* retention */
+    int64_t results_ms, events_ms; /* retention */
     void (*kick)(void *arg);
     void *kick_arg;
-    struct list dirty;              /* mirrors with something to send */
-    struct timer again;             /* Redis is away: not before */
+    struct list dirty;  /* mirrors with something to send */
+    struct timer again; /* Redis is away: not before */
     int64_t hold_until_ms;
 };
 void mirror_env_init(struct mirror_env *env); /* the public members are set already */
@@ -71,7 +71,7 @@ struct mirror { /* embed; init/fini */
     size_t first, count, cap; /* events[first, first + count) wait */
     size_t from;              /* of the first waiting event's data in pending */
     size_t flight;            /* of them, those in the call under way */
-    uint64_t seq; /* last one given */
+    uint64_t seq;             /* last one given */
     int64_t epoch, attempt, started_ms;
     enum job_status status;
     const struct mirror_end *end;
@@ -82,13 +82,14 @@ struct mirror { /* embed; init/fini */
     bool is_probe_due, is_probing;
     bool is_closed;
 };
-void mirror_init(struct mirror *m, struct mirror_env *env, const struct fn_job *job, mirror_news_fn *news, void *arg);
+void mirror_init(struct mirror *m, struct mirror_env *env, const struct fn_job *job,
+                 mirror_news_fn *news, void *arg);
 /* No news and no calls from now on; m must live until `calls` is 0. */
 void mirror_close(struct mirror *m);
 void mirror_fini(struct mirror *m); /* no calls out, or its fn port is gone */
 /* Takes view. The first event gets seq + 1. */
-void mirror_begin(struct mirror *m, struct jobview *take_view, int64_t epoch, uint64_t seq, int64_t attempt,
-                  int64_t started_ms);
+void mirror_begin(struct mirror *m, struct jobview *take_view, int64_t epoch, uint64_t seq,
+                  int64_t attempt, int64_t started_ms);
 
 /* step NULL: of the job. members: ",\"k\":v" or VIEW_NONE. */
 struct mirror_note {
@@ -98,9 +99,11 @@ struct mirror_note {
     struct view members;
 };
 void mirror_put(struct mirror *m, const struct mirror_note *note);
-/* Redis may have lost it, or another may hold it: ask. What is missing is put back as a snapshot; HELD or FENCED comes. */
+/* Redis may have lost it, or another may hold it: ask. What is missing is put back as a snapshot;
+ * HELD or FENCED comes. */
 void mirror_probe(struct mirror *m);
-/* Writes the end behind all events. FINISHED, or FENCED, or nothing until Redis answers. end must live until then. */
+/* Writes the end behind all events. FINISHED, or FENCED, or nothing until Redis answers. end must
+ * live until then. */
 void mirror_finish(struct mirror *m, const struct mirror_end *end);
 /* Nothing waits and nothing is in flight. */
 bool mirror_is_clean(const struct mirror *m);

@@ -1,6 +1,7 @@
-/* What is hard: a record must outlive any trouble of the broker without being kept as bytes in several places. So an entry keeps
- * what the record is made of (the job's head, borrowed, and a few numbers) and composes it anew for every try; the producer
- * below copies what it queues. Retries are one list and one timer for all entries. */
+/* What is hard: a record must outlive any trouble of the broker without being kept as bytes in
+ * several places. So an entry keeps what the record is made of (the job's head, borrowed, and a few
+ * numbers) and composes it anew for every try; the producer below copies what it queues. Retries
+ * are one list and one timer for all entries. */
 #include "consumer/outbox.h"
 
 #include "common/base/clock.h"
@@ -53,7 +54,8 @@ static void outbox_later(struct outbox_entry *e)
 {
     struct outbox *o = e->box;
     e->failures++;
-    e->again_ms = o->opts.clock->mono_ms + backoff_delay_ms(OUTBOX_FIRST_MS, OUTBOX_MAX_MS, true, e->failures, o->opts.rng);
+    e->again_ms = o->opts.clock->mono_ms +
+                  backoff_delay_ms(OUTBOX_FIRST_MS, OUTBOX_MAX_MS, true, e->failures, o->opts.rng);
     list_push(&o->again, &e->link);
     metric_add(o->opts.retries, 1);
     if (!timerq_pending(&o->timer) || o->timer.when_ms > e->again_ms)
@@ -81,8 +83,8 @@ static void outbox_on_report(void *arg, const struct err *err, int64_t offset)
     } else if (err->code == ERR_TOO_LARGE || err->code == ERR_INVALID) {
         outbox_finish(e, err, -1);
     } else {
-        log_event(e->box->opts.log, LOG_WARN, view_of(e->ask.head->id.text), "publish_retried", LOG_S("error", err->text),
-                  LOG_N("failures", e->failures + 1));
+        log_event(e->box->opts.log, LOG_WARN, view_of(e->ask.head->id.text), "publish_retried",
+                  LOG_S("error", err->text), LOG_N("failures", e->failures + 1));
         outbox_later(e);
     }
 }
@@ -97,7 +99,8 @@ static void outbox_head(const struct outbox_entry *e, struct job_head *ret)
     ret->due_ms = e->ask.due_ms;
     ret->since = e->ask.since;
     ret->err_code[0] = ret->err_msg[0] = '\0';
-    if (e->ask.err_code) (void)view_copy(view_of(e->ask.err_code), ret->err_code, sizeof ret->err_code);
+    if (e->ask.err_code)
+        (void)view_copy(view_of(e->ask.err_code), ret->err_code, sizeof ret->err_code);
     if (e->ask.err_msg) (void)view_copy(view_of(e->ask.err_msg), ret->err_msg, sizeof ret->err_msg);
 }
 
@@ -138,7 +141,8 @@ static void outbox_try(struct outbox_entry *e)
     struct err err;
     enum err_code code = outbox_publish(e, &err);
     if (code == ERR_OK) return;
-    if ((code == ERR_TOO_LARGE || code == ERR_INVALID) && e->failures >= 0) e->failures = -1 - e->failures;
+    if ((code == ERR_TOO_LARGE || code == ERR_INVALID) && e->failures >= 0)
+        e->failures = -1 - e->failures;
     if (e->failures < 0) {
         e->again_ms = e->box->opts.clock->mono_ms;
         list_push(&e->box->again, &e->link);
@@ -152,7 +156,8 @@ static void outbox_on_timer(void *arg)
 {
     struct outbox *o = arg;
     int64_t now = o->opts.clock->mono_ms;
-    for (size_t left = o->again.count; left && o->again.count; left--) { /* one pass; answers may cancel others */
+    for (size_t left = o->again.count; left && o->again.count;
+         left--) { /* one pass; answers may cancel others */
         struct outbox_entry *e = LIST_ITEM(list_first(&o->again), struct outbox_entry, link);
         list_remove(&o->again, &e->link);
         if (e->again_ms > now) {
@@ -168,7 +173,8 @@ static void outbox_on_timer(void *arg)
     outbox_arm(o);
 }
 
-void outbox_send(struct outbox *o, struct outbox_entry *e, const struct outbox_ask *ask, outbox_done_fn *done, void *arg)
+void outbox_send(struct outbox *o, struct outbox_entry *e, const struct outbox_ask *ask,
+                 outbox_done_fn *done, void *arg)
 {
     assert(!e->is_busy && !list_linked(&e->link));
     *e = (struct outbox_entry){.box = o, .ask = *ask, .done = done, .arg = arg, .is_busy = true};

@@ -9,9 +9,10 @@ struct clock;
 struct log;
 struct rng;
 
-/* Records of jobs on their way to Kafka. A record that could not be delivered (queue full, broker away longer than the message
- * time-out) is sent again with back-off until it is acknowledged; a report of a time-out may hide a record that landed, and
- * a second copy is harmless by the reader's rule. Only a record that can never be written is reported as failed. */
+/* Records of jobs on their way to Kafka. A record that could not be delivered (queue full, broker
+ * away longer than the message time-out) is sent again with back-off until it is acknowledged; a
+ * report of a time-out may hide a record that landed, and a second copy is harmless by the reader's
+ * rule. Only a record that can never be written is reported as failed. */
 struct outbox;
 struct outbox_options {
     const struct publish_port *publish;
@@ -31,17 +32,17 @@ struct outbox_ask { /* everything it points to is borrowed until done */
     const struct job_head *head; /* the members below go over its own */
     int64_t epoch, seq, attempt, due_ms, since;
     const char *err_code, *err_msg; /* dlq; NULL = none */
-    bool is_state;               /* TOPIC_STATE: kind and so on */
+    bool is_state;                  /* TOPIC_STATE: kind and so on */
     enum state_kind kind;
-    const char *step;            /* NULL = none */
+    const char *step; /* NULL = none */
     int64_t item;
-    const char *worker;          /* NULL = none */
+    const char *worker; /* NULL = none */
     struct view value;
 };
 
 /* e NULL: acknowledged at offset. Else ERR_TOO_LARGE or ERR_INVALID: it can never be written. */
 typedef void outbox_done_fn(void *arg, const struct err *e, int64_t offset);
-struct outbox_entry { /* embed; zeroed = idle */
+struct outbox_entry {      /* embed; zeroed = idle */
     struct list_link link; /* waiting for another try */
     struct outbox *box;
     struct outbox_ask ask;
@@ -52,8 +53,10 @@ struct outbox_entry { /* embed; zeroed = idle */
     bool is_busy, is_cancelled;
 };
 /* done is called exactly once, never from inside the call. e must live until then. */
-void outbox_send(struct outbox *o, struct outbox_entry *e, const struct outbox_ask *ask, outbox_done_fn *done, void *arg);
-/* No further try. True: e is idle, done will not come. False: a delivery report is awaited; done comes (ERR_CLOSED when it failed). */
+void outbox_send(struct outbox *o, struct outbox_entry *e, const struct outbox_ask *ask,
+                 outbox_done_fn *done, void *arg);
+/* No further try. True: e is idle, done will not come. False: a delivery report is awaited; done
+ * comes (ERR_CLOSED when it failed). */
 bool outbox_cancel(struct outbox_entry *e);
 size_t outbox_waiting(const struct outbox *o); /* for another try */
 

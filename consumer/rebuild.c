@@ -1,7 +1,8 @@
-/* What is hard: a wiped Redis must be given back everything the log knows, at a pace both sides bear, while the fleet runs on; and the
- * jobs that others run right now must not be taken from them because they could not yet say so; and Redis may be wiped again
- * while all this goes on, which its boot id does not tell: so a rebuild leaves a token where the mark will stand, and the mark
- * is refused where the token is gone.
+/* What is hard: a wiped Redis must be given back everything the log knows, at a pace both sides
+ * bear, while the fleet runs on; and the jobs that others run right now must not be taken from them
+ * because they could not yet say so; and Redis may be wiped again while all this goes on, which its
+ * boot id does not tell: so a rebuild leaves a token where the mark will stand, and the mark is
+ * refused where the token is gone.
  *
  *   LOG ------> JOBS ------> TOPICS ------> GRACE ------> MARK --> built
  *   state[p]    unended      unread intake  others'       built:{p} = boot
@@ -10,29 +11,44 @@
  *   (ends are   records
  *   told here)
  *
- * The log is replayed through the same ledgers as everywhere. An end goes to Redis the moment it is met and is forgotten but for
- * its id; at most REBUILD_OUT calls are under way: when there are more the replay is stopped and later resumed at its
- * offset. Any failure begins the whole thing anew: every step may be repeated. Nobody acquires a job of p before the mark
- * stands, and the mark waits one lease time where the log shows jobs begun by others, so that they can re-assert first. */
+ * The log is replayed through the same ledgers as everywhere. An end goes to Redis the moment it is
+ * met and is forgotten but for its id; at most REBUILD_OUT calls are under way: when there are more
+ * the replay is stopped and later resumed at its offset. Any failure begins the whole thing anew:
+ * every step may be repeated. Nobody acquires a job of p before the mark stands, and the mark waits
+ * one lease time where the log shows jobs begun by others, so that they can re-assert first. */
 #include "consumer/rebuild.h"
 
 #include <assert.h>
 
-enum { REBUILD_OUT = 256, REBUILD_JOBS_MAX = 500000, REBUILD_ENDED_MAX = 200000, REBUILD_AGAIN_MS = 500, REBUILD_BYTES_MAX = 8 << 20 };
-enum rebuild_phase { REBUILD_LOG, REBUILD_JOBS, REBUILD_TOPICS, REBUILD_GRACE, REBUILD_MARK, REBUILD_WAIT };
+enum {
+    REBUILD_OUT = 256,
+    REBUILD_JOBS_MAX = 500000,
+    REBUILD_ENDED_MAX = 200000,
+    REBUILD_AGAIN_MS = 500,
+    REBUILD_BYTES_MAX = 8 << 20
+};
+enum rebuild_phase {
+    REBUILD_LOG,
+    REBUILD_JOBS,
+    REBUILD_TOPICS,
+    REBUILD_GRACE,
+    REBUILD_MARK,
+    REBUILD_WAIT
+};
 
 struct rebuild {
     struct list_link link; /* in w->rebuilds when stopped */
-    struct home *home; /* NULL: stopped, waits for its answers */
+    struct home *home;     /* NULL: stopped, waits for its answers */
     struct worker *w;
     uint32_t partition;
     enum rebuild_phase phase;
     struct known *known;
     struct timer timer;
     void *replay;
-    enum topic topic;    /* TOPICS: being read */
-    int64_t resume;      /* LOG, TOPICS: offset to go on from; -1 = from the start */
-    int64_t from[TOPIC_STATE]; /* TOPICS: what was unread when the records in memory were told; -1 = nothing */
+    enum topic topic;          /* TOPICS: being read */
+    int64_t resume;            /* LOG, TOPICS: offset to go on from; -1 = from the start */
+    int64_t from[TOPIC_STATE]; /* TOPICS: what was unread when the records in memory were told; -1 =
+                                  nothing */
     int64_t noticed_ms;
     size_t out, cursor;
     bool is_enough, has_failed, has_others;
@@ -89,12 +105,15 @@ static void rebuild_on_timer(void *arg)
 static void rebuild_fail(struct rebuild *b, const char *what, const struct err *e)
 {
     if (!b->has_failed)
-        log_event(b->w->ports.log, LOG_WARN, VIEW_NONE, "rebuild_retried", LOG_N("partition", b->partition), LOG_S("at", what),
+        log_event(b->w->ports.log, LOG_WARN, VIEW_NONE, "rebuild_retried",
+                  LOG_N("partition", b->partition), LOG_S("at", what),
                   LOG_S("error", e ? e->text : ""));
     b->has_failed = true;
 }
 
-/* --- calls -------------------------------------------------------------------------------------------------------- */
+/* --- calls
+ * --------------------------------------------------------------------------------------------------------
+ */
 /* True: b is still wanted. */
 static bool rebuild_answered(struct rebuild *b, const struct err *e)
 {
@@ -139,17 +158,21 @@ static void rebuild_on_done(void *arg, const struct err *e, struct view verdict)
     (void)rebuild_answered(arg, e);
 }
 
-static void rebuild_send_end(struct rebuild *b, const struct known_job *j, const struct state_record *t, int64_t wall_ms)
+static void rebuild_send_end(struct rebuild *b, const struct known_job *j,
+                             const struct state_record *t, int64_t wall_ms)
 {
     struct jobview *view = NULL;
     struct buf data, snapshot;
     const struct config *c = b->w->ports.config;
-    if (wall_ms + c->retention.results_ms <= b->w->ports.clock->wall_ms) return; /* its time is over */
+    if (wall_ms + c->retention.results_ms <= b->w->ports.clock->wall_ms)
+        return; /* its time is over */
     buf_init(&data, REBUILD_BYTES_MAX);
     buf_init(&snapshot, REBUILD_BYTES_MAX);
-    struct fn_job job = {.head = &t->head, .queued_ts_ms = t->head.created_ms, .index_ms = c->retention.results_ms};
+    struct fn_job job = {
+        .head = &t->head, .queued_ts_ms = t->head.created_ms, .index_ms = c->retention.results_ms};
     (void)json_raw_member(t->value, VIEW_LIT("metadata"), &job.metadata);
-    if (jobview_read(t->value, &view, NULL) == ERR_OK && jobview_put_terminal(view, &data, (uint64_t)t->head.seq) &&
+    if (jobview_read(t->value, &view, NULL) == ERR_OK &&
+        jobview_put_terminal(view, &data, (uint64_t)t->head.seq) &&
         jobview_put_snapshot(view, &snapshot, (uint64_t)t->head.seq - 1, wall_ms)) {
         struct fn_finish f = {.job = &job,
                               .lease_epoch = ledger_epoch(j->ledger),
@@ -172,17 +195,22 @@ static void rebuild_send_end(struct rebuild *b, const struct known_job *j, const
     buf_fini(&snapshot);
 }
 
-static void rebuild_send_job(struct rebuild *b, const struct job_head *head, struct view value, int64_t epoch, const char *status)
+static void rebuild_send_job(struct rebuild *b, const struct job_head *head, struct view value,
+                             int64_t epoch, const char *status)
 {
     struct job_body body;
-    struct fn_job job = {.head = head, .queued_ts_ms = head->created_ms, .index_ms = b->w->ports.config->retention.results_ms};
+    struct fn_job job = {.head = head,
+                         .queued_ts_ms = head->created_ms,
+                         .index_ms = b->w->ports.config->retention.results_ms};
     if (value.len && job_body_read(value, &body, NULL) == ERR_OK) job.metadata = body.metadata;
     b->out++;
     b->unended++;
     fn_rebuild(b->w->ports.fn, &job, epoch, status, rebuild_on_done, b);
 }
 
-/* --- LOG ---------------------------------------------------------------------------------------------------------- */
+/* --- LOG
+ * ----------------------------------------------------------------------------------------------------------
+ */
 static void rebuild_on_state(void *arg, const struct record_in *rec)
 {
     struct rebuild *b = arg;
@@ -244,7 +272,9 @@ static void rebuild_turn_log(struct rebuild *b)
     rebuild_replay(b, &ask);
 }
 
-/* --- JOBS --------------------------------------------------------------------------------------------------------- */
+/* --- JOBS
+ * ---------------------------------------------------------------------------------------------------------
+ */
 static const char *rebuild_status(enum ledger_phase phase)
 {
     switch (phase) {
@@ -264,30 +294,36 @@ static void rebuild_known_job(struct rebuild *b, const struct known_job *j)
 {
     const struct state_record *started = j->ledger ? ledger_started(j->ledger) : NULL;
     if (!started || known_phase(j) == LEDGER_ENDED || j->is_settled) return;
-    if (known_phase(j) == LEDGER_STARTED && strcmp(started->worker, b->w->incarnation) != 0) b->has_others = true;
+    if (known_phase(j) == LEDGER_STARTED && strcmp(started->worker, b->w->incarnation) != 0)
+        b->has_others = true;
     if (worker_run_find(b->w, &j->id)) return; /* re-asserted by its run */
-    rebuild_send_job(b, &started->head, VIEW_NONE, ledger_epoch(j->ledger), rebuild_status(known_phase(j)));
+    rebuild_send_job(b, &started->head, VIEW_NONE, ledger_epoch(j->ledger),
+                     rebuild_status(known_phase(j)));
 }
 
-/* Records in memory: jobs that were never begun. In one go, for the map changes between turns; what is read later counts as unread. */
+/* Records in memory: jobs that were never begun. In one go, for the map changes between turns; what
+ * is read later counts as unread. */
 static void rebuild_items(struct rebuild *b)
 {
     struct known_job *j;
     size_t cursor = 0;
-    for (enum topic t = 0; t < TOPIC_STATE; t++) b->from[t] = home_has_read_all(b->home, t) ? -1 : b->home->next[t];
+    for (enum topic t = 0; t < TOPIC_STATE; t++)
+        b->from[t] = home_has_read_all(b->home, t) ? -1 : b->home->next[t];
     while ((j = known_each(b->home->known, &cursor)) != NULL) {
         struct list_link *k = list_first(&j->items);
         if (!k || j->is_settled || j->run || known_phase(j) == LEDGER_ENDED) continue;
         const struct item *it = LIST_ITEM(k, struct item, link);
         if (it->topic != TOPIC_COUNT && !it->is_poison)
-            rebuild_send_job(b, &it->head, it->value, j->ledger ? ledger_epoch(j->ledger) : 0, rebuild_status(known_phase(j)));
+            rebuild_send_job(b, &it->head, it->value, j->ledger ? ledger_epoch(j->ledger) : 0,
+                             rebuild_status(known_phase(j)));
     }
 }
 
 static void rebuild_turn_jobs(struct rebuild *b)
 {
     const struct known_job *j = NULL;
-    while (b->out < REBUILD_OUT && (j = known_each(b->known, &b->cursor)) != NULL) rebuild_known_job(b, j);
+    while (b->out < REBUILD_OUT && (j = known_each(b->known, &b->cursor)) != NULL)
+        rebuild_known_job(b, j);
     if (j || b->out >= REBUILD_OUT) return;
     rebuild_items(b);
     b->phase = REBUILD_TOPICS;
@@ -295,7 +331,9 @@ static void rebuild_turn_jobs(struct rebuild *b)
     b->resume = -1;
 }
 
-/* --- TOPICS ------------------------------------------------------------------------------------------------------- */
+/* --- TOPICS
+ * -------------------------------------------------------------------------------------------------------
+ */
 static void rebuild_on_record(void *arg, const struct record_in *rec)
 {
     struct rebuild *b = arg;
@@ -307,7 +345,8 @@ static void rebuild_on_record(void *arg, const struct record_in *rec)
     const struct known_job *j = known_find(b->known, &head.id);
     if (j && (j->is_settled || known_phase(j) == LEDGER_ENDED)) return;
     if (!head.origin[0])
-        snprintf(head.origin, sizeof head.origin, "%s/%d/%lld", rec->topic, (int)rec->partition, (long long)rec->offset);
+        snprintf(head.origin, sizeof head.origin, "%s/%d/%lld", rec->topic, (int)rec->partition,
+                 (long long)rec->offset);
     rebuild_send_job(b, &head, rec->value, head.epoch, head.epoch > 0 ? "waiting" : "queued");
     b->is_enough = b->out >= REBUILD_OUT;
 }
@@ -349,7 +388,9 @@ static void rebuild_turn_topics(struct rebuild *b)
     rebuild_replay(b, &ask);
 }
 
-/* --- GRACE, MARK -------------------------------------------------------------------------------------------------- */
+/* --- GRACE, MARK
+ * --------------------------------------------------------------------------------------------------
+ */
 static void rebuild_on_mark(void *arg, const struct err *e, struct view verdict)
 {
     struct rebuild *b = arg;
@@ -359,8 +400,10 @@ static void rebuild_on_mark(void *arg, const struct err *e, struct view verdict)
         b->noticed_ms = b->w->ports.clock->mono_ms; /* others' time to re-assert begins anew */
         return;
     }
-    log_event(b->w->ports.log, LOG_INFO, VIEW_NONE, "rebuild_done", LOG_N("partition", b->partition), LOG_N("ended", b->ended),
-              LOG_N("unended", b->unended), LOG_N("ms", b->w->ports.clock->mono_ms - b->noticed_ms));
+    log_event(b->w->ports.log, LOG_INFO, VIEW_NONE, "rebuild_done",
+              LOG_N("partition", b->partition), LOG_N("ended", b->ended),
+              LOG_N("unended", b->unended),
+              LOG_N("ms", b->w->ports.clock->mono_ms - b->noticed_ms));
     metric_add(b->w->meters.rebuilds, 1);
     rebuild_over(b);
 }
@@ -370,15 +413,19 @@ static void rebuild_turn_grace(struct rebuild *b)
     int64_t until = b->noticed_ms + b->w->ports.config->consumer.lease_ttl_ms;
     if (b->out) return;
     if (b->has_others && b->w->ports.clock->mono_ms < until) {
-        if (!timerq_pending(&b->timer)) (void)timerq_set(b->w->ports.timers, &b->timer, until, rebuild_on_timer, b);
+        if (!timerq_pending(&b->timer))
+            (void)timerq_set(b->w->ports.timers, &b->timer, until, rebuild_on_timer, b);
         return;
     }
     b->phase = REBUILD_MARK;
     b->out++;
-    fn_build_end(b->w->ports.fn, b->partition, view_of(b->boot), view_of(b->token), rebuild_on_mark, b);
+    fn_build_end(b->w->ports.fn, b->partition, view_of(b->boot), view_of(b->token), rebuild_on_mark,
+                 b);
 }
 
-/* --- the whole ---------------------------------------------------------------------------------------------------- */
+/* --- the whole
+ * ----------------------------------------------------------------------------------------------------
+ */
 static void rebuild_begin(struct rebuild *b)
 {
     known_free(b->known);
@@ -390,12 +437,15 @@ static void rebuild_begin(struct rebuild *b)
     b->is_enough = b->has_failed = b->has_others = false;
     worker_kick(b->w);
     if (!b->known) {
-        (void)timerq_set(b->w->ports.timers, &b->timer, worker_retry_ms(b->w, REBUILD_AGAIN_MS), rebuild_on_timer, b);
+        (void)timerq_set(b->w->ports.timers, &b->timer, worker_retry_ms(b->w, REBUILD_AGAIN_MS),
+                         rebuild_on_timer, b);
         return;
     }
-    snprintf(b->token, sizeof b->token, "%s/%016llx", b->w->incarnation, (unsigned long long)rng_next(b->w->ports.rng));
+    snprintf(b->token, sizeof b->token, "%s/%016llx", b->w->incarnation,
+             (unsigned long long)rng_next(b->w->ports.rng));
     b->out++; /* what is written from here on goes behind it on the same connection */
-    fn_build_begin(b->w->ports.fn, b->partition, view_of(b->boot), view_of(b->token), rebuild_on_begun, b);
+    fn_build_begin(b->w->ports.fn, b->partition, view_of(b->boot), view_of(b->token),
+                   rebuild_on_begun, b);
 }
 
 void rebuild_start(struct home *h)
@@ -423,7 +473,8 @@ void rebuild_turn(struct home *h)
         rebuild_stop_replay(b);
         if (b->out) return;
         b->phase = REBUILD_WAIT;
-        (void)timerq_set(b->w->ports.timers, &b->timer, worker_retry_ms(b->w, REBUILD_AGAIN_MS), rebuild_on_timer, b);
+        (void)timerq_set(b->w->ports.timers, &b->timer, worker_retry_ms(b->w, REBUILD_AGAIN_MS),
+                         rebuild_on_timer, b);
         return;
     }
     if (b->phase == REBUILD_LOG) rebuild_turn_log(b);

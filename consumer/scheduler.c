@@ -1,7 +1,8 @@
-/* Deficit round robin after Shreedhar and Varghese: each lane keeps a ring of the tenants that have something waiting; the one at
- * the front gets weight units of credit when its turn begins and starts items while the credit lasts, then goes to the
- * back. A tenant that runs empty leaves the ring and forgets its credit, so nobody saves up. The classes share in the same way,
- * with two counters; an empty class costs the other nothing. */
+/* Deficit round robin after Shreedhar and Varghese: each lane keeps a ring of the tenants that have
+ * something waiting; the one at the front gets weight units of credit when its turn begins and
+ * starts items while the credit lasts, then goes to the back. A tenant that runs empty leaves the
+ * ring and forgets its credit, so nobody saves up. The classes share in the same way, with two
+ * counters; an empty class costs the other nothing. */
 #include "consumer/scheduler.h"
 
 #include "common/base/map.h"
@@ -15,7 +16,7 @@ struct sched_tenant {
     struct list items;
     struct sched_queue *queue;
     int64_t weight, credit;
-    bool has_turn;         /* credit of this round was given */
+    bool has_turn; /* credit of this round was given */
     size_t name_len;
     char name[];
 };
@@ -80,8 +81,8 @@ static struct sched_tenant *sched_tenant_get(struct sched_queue *q, struct view 
     return t;
 }
 
-bool scheduler_put(struct scheduler *s, enum sched_lane lane, struct view tenant, int64_t weight, int64_t cost,
-                   struct sched_item *item)
+bool scheduler_put(struct scheduler *s, enum sched_lane lane, struct view tenant, int64_t weight,
+                   int64_t cost, struct sched_item *item)
 {
     assert(!item->tenant && cost >= 1);
     if (scheduler_count(s) >= s->items_max) return false;

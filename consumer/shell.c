@@ -1,9 +1,10 @@
 /* Wiring a worker to the world, and ending it.
  *
- * What is hard is the order. The worker is there first, without homes: its heartbeat begins when Redis answers, and it joins the group
- * when Kafka's topics are verified; either may take hours and is said on /readyz. The end is the other way round: the worker
- * drains while everything still works, then the producer is flushed, then whoever may still call back is freed before the
- * worker, and whatever the worker may still cancel after it. */
+ * What is hard is the order. The worker is there first, without homes: its heartbeat begins when
+ * Redis answers, and it joins the group when Kafka's topics are verified; either may take hours and
+ * is said on /readyz. The end is the other way round: the worker drains while everything still
+ * works, then the producer is flushed, then whoever may still call back is freed before the worker,
+ * and whatever the worker may still cancel after it. */
 #include "consumer/shell.h"
 
 #include "common/io/httpc.h"
@@ -52,7 +53,9 @@ struct shell {
     struct err failure;
 };
 
-/* --- the end ------------------------------------------------------------------------------------------------------ */
+/* --- the end
+ * ------------------------------------------------------------------------------------------------------
+ */
 static void shell_on_flushed(void *arg)
 {
     struct shell *s = arg;
@@ -79,7 +82,8 @@ static void shell_on_signal(void *arg, int signum)
     struct shell *s = arg;
     struct worker_stats stats;
     worker_stats(s->worker, &stats);
-    log_event(s->log, LOG_INFO, VIEW_NONE, "signal", LOG_N("signal", signum), LOG_N("running", stats.running));
+    log_event(s->log, LOG_INFO, VIEW_NONE, "signal", LOG_N("signal", signum),
+              LOG_N("running", stats.running));
     if (stats.state == WORKER_ACTIVE) {
         worker_drain(s->worker);
     } else {
@@ -87,7 +91,9 @@ static void shell_on_signal(void *arg, int signum)
     }
 }
 
-/* --- the admin port ----------------------------------------------------------------------------------------------- */
+/* --- the admin port
+ * -----------------------------------------------------------------------------------------------
+ */
 static bool shell_is_ready(void *arg, struct buf *reason)
 {
     const struct shell *s = arg;
@@ -138,7 +144,8 @@ static void shell_answer(const struct shell *s, struct httpd_request *r, int sta
     struct buf body;
     buf_init(&body, SHELL_STATUS_MAX);
     shell_put_status(s, &body);
-    const struct httpd_answer a = {.status = status, .content_type = "application/json", .body = buf_view(&body)};
+    const struct httpd_answer a = {
+        .status = status, .content_type = "application/json", .body = buf_view(&body)};
     httpd_reply(r, &a);
     buf_fini(&body);
 }
@@ -167,7 +174,9 @@ static bool shell_on_request(void *arg, struct httpd_request *r)
     return true;
 }
 
-/* --- building ----------------------------------------------------------------------------------------------------- */
+/* --- building
+ * -----------------------------------------------------------------------------------------------------
+ */
 static void shell_on_installed(void *arg, const struct err *e)
 {
     struct shell *s = arg;
@@ -197,10 +206,11 @@ static enum err_code shell_open_kafka(struct shell *s, struct err *err)
     const struct config *c = s->config;
     s->kafka_settings = calloc(c->kafka.setting_count + 1, sizeof *s->kafka_settings);
     if (!s->kafka_settings) return err_set(err, ERR_NOMEM, "out of memory");
-    s->adapt = (struct adapt){.loop = s->loop,
-                              .log = s->log,
-                              .topics = &s->topics,
-                              .kafka = install_kafka_options(c, "sluice-consumer", s->kafka_settings)};
+    s->adapt =
+        (struct adapt){.loop = s->loop,
+                       .log = s->log,
+                       .topics = &s->topics,
+                       .kafka = install_kafka_options(c, "sluice-consumer", s->kafka_settings)};
     const struct kafka_producer_options o = {.common = s->adapt.kafka,
                                              .linger_ms = c->kafka.linger_ms,
                                              .message_timeout_ms = c->kafka.message_timeout_ms,
@@ -210,7 +220,8 @@ static enum err_code shell_open_kafka(struct shell *s, struct err *err)
     return s->producer ? ERR_OK : err->code;
 }
 
-static enum err_code shell_open_others(struct shell *s, const struct shell_options *o, struct err *err)
+static enum err_code shell_open_others(struct shell *s, const struct shell_options *o,
+                                       struct err *err)
 {
     const struct config *c = s->config;
     struct redis_options r = {.url = c->redis_url,
@@ -240,7 +251,8 @@ static enum err_code shell_open_others(struct shell *s, const struct shell_optio
 
 static enum err_code shell_make_worker(struct shell *s, struct err *err)
 {
-    snprintf(s->boot, sizeof s->boot, "%08llx", (unsigned long long)(rng_next(loop_rng(s->loop)) & 0xffffffffu));
+    snprintf(s->boot, sizeof s->boot, "%08llx",
+             (unsigned long long)(rng_next(loop_rng(s->loop)) & 0xffffffffu));
     const struct worker_ports p = {.config = s->config,
                                    .topics = &s->topics,
                                    .workflows = s->workflows,
@@ -289,13 +301,15 @@ static enum err_code shell_open_ports(struct shell *s, struct err *err)
     if (!s->life) return err->code;
     s->install = install_new(&i, err);
     if (!s->install) return err->code;
-    log_event(s->log, LOG_INFO, VIEW_NONE, "worker_up", LOG_S("worker", s->config->consumer.name), LOG_S("boot", s->boot),
-              LOG_N("admin_port", life_port(s->life)), LOG_N("workflows", workflows_count(s->workflows)),
+    log_event(s->log, LOG_INFO, VIEW_NONE, "worker_up", LOG_S("worker", s->config->consumer.name),
+              LOG_S("boot", s->boot), LOG_N("admin_port", life_port(s->life)),
+              LOG_N("workflows", workflows_count(s->workflows)),
               LOG_S("build", s->config->consumer.build), LOG_S("version", SLUICE_VERSION));
     return ERR_OK;
 }
 
-static enum err_code shell_load(const struct config *c, struct workflows **ret, struct secrets **ret_secrets, struct err *err)
+static enum err_code shell_load(const struct config *c, struct workflows **ret,
+                                struct secrets **ret_secrets, struct err *err)
 {
     struct buf errors;
     buf_init(&errors, SHELL_ERRORS_MAX);
@@ -316,7 +330,8 @@ static enum err_code shell_build(struct shell *s, const struct shell_options *o,
     s->log = log_new("consumer", level, loop_clock(s->loop), life_log_sink, NULL);
     s->metrics = metrics_new();
     if (!s->log || !s->metrics) return err_set(err, ERR_NOMEM, "out of memory");
-    if (!topics_init(&s->topics, s->config->kafka.topic_prefix)) return err_set(err, ERR_INVALID, "kafka.topic_prefix");
+    if (!topics_init(&s->topics, s->config->kafka.topic_prefix))
+        return err_set(err, ERR_INVALID, "kafka.topic_prefix");
     code = shell_open_kafka(s, err);
     if (code == ERR_OK) code = shell_open_others(s, o, err);
     if (code == ERR_OK) code = shell_make_worker(s, err);

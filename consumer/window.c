@@ -1,14 +1,16 @@
-/* What is hard here is that a wrong commit loses jobs in silence: an offset that reads as complete after a hand-over
- * is never run. So only the incomplete offsets are known by name, everything unsure counts as incomplete, and a list
- * that does not decode, or does not fit, claims less to be complete, never more.
+/* What is hard here is that a wrong commit loses jobs in silence: an offset that reads as complete
+ * after a hand-over is never run. So only the incomplete offsets are known by name, everything
+ * unsure counts as incomplete, and a list that does not decode, or does not fit, claims less to be
+ * complete, never more.
  *
  *      base            open ones, by name                    top            next
  *       |   complete   o    complete   o  o     complete      |  read, open   |  not read
  *
- * Open offsets live in one sorted array with holes for those that were completed: offsets are read in rising order, so
- * adding is an append, completing a binary search, and the holes are squeezed out when they are the majority. After a
- * restore the array starts with the offsets that the committed list names (unread); reading past one of them without
- * meeting it means that Kafka will never hand it out. */
+ * Open offsets live in one sorted array with holes for those that were completed: offsets are read
+ * in rising order, so adding is an append, completing a binary search, and the holes are squeezed
+ * out when they are the majority. After a restore the array starts with the offsets that the
+ * committed list names (unread); reading past one of them without meeting it means that Kafka will
+ * never hand it out. */
 #include "consumer/window.h"
 
 #include "common/base/hash.h"
@@ -17,11 +19,11 @@
 enum {
     WINDOW_SLOTS_FIRST = 64,
     WINDOW_FORMAT = 1,
-    WINDOW_PREFIX = 3,                              /* "v1." */
+    WINDOW_PREFIX = 3, /* "v1." */
     WINDOW_BYTES_MAX = (WINDOW_METADATA_MAX - WINDOW_PREFIX) / 4 * 3,
-    WINDOW_BYTES_FULL = WINDOW_BYTES_MAX / 4 * 3,   /* admission stops */
-    WINDOW_HEAD_BYTES = 1 + 2 + 10,                 /* format, crc, the longest first number */
-    WINDOW_OPEN_CERTAIN = WINDOW_BYTES_FULL / 10    /* as many gaps fit whatever they are */
+    WINDOW_BYTES_FULL = WINDOW_BYTES_MAX / 4 * 3, /* admission stops */
+    WINDOW_HEAD_BYTES = 1 + 2 + 10,               /* format, crc, the longest first number */
+    WINDOW_OPEN_CERTAIN = WINDOW_BYTES_FULL / 10  /* as many gaps fit whatever they are */
 };
 
 enum window_slot_state { SLOT_DONE, SLOT_OPEN, SLOT_UNREAD };
@@ -35,13 +37,13 @@ struct window {
     size_t incomplete_max;
     struct window_slot *slots; /* sorted; [head, len) in use */
     size_t head, len, cap;
-    size_t open;        /* slots not done */
-    size_t unread;      /* of them, those not met since the restore */
-    int64_t stuck;      /* an offset that found no memory: nothing from here on is claimed; -1 = none */
-    int64_t next;       /* after the last read, or after what the restored list speaks of */
-    int64_t restored;   /* the restored list speaks of offsets up to here */
+    size_t open;   /* slots not done */
+    size_t unread; /* of them, those not met since the restore */
+    int64_t stuck; /* an offset that found no memory: nothing from here on is claimed; -1 = none */
+    int64_t next;  /* after the last read, or after what the restored list speaks of */
+    int64_t restored; /* the restored list speaks of offsets up to here */
     int64_t last_read;
-    int64_t top;        /* highest complete; base - 1 or less when there is none above base */
+    int64_t top; /* highest complete; base - 1 or less when there is none above base */
     bool is_dirty;
     bool is_full, is_full_known;
 };
@@ -62,7 +64,9 @@ void window_free(struct window *w)
     free(w);
 }
 
-/* --- slots -------------------------------------------------------------------------------------------------------- */
+/* --- slots
+ * --------------------------------------------------------------------------------------------------------
+ */
 static void window_squeeze(struct window *w)
 {
     size_t to = 0;
@@ -118,7 +122,8 @@ static void window_close(struct window *w, struct window_slot *slot)
     w->is_full_known = false;
 }
 
-/* --- the list as text --------------------------------------------------------------------------------------------- */
+/* --- the list as text
+ * --------------------------------------------------------------------------------------------- */
 static size_t window_put_varint(unsigned char *dst, uint64_t n)
 {
     size_t len = 0;
@@ -146,8 +151,10 @@ static bool window_get_varint(struct view *v, uint64_t *ret)
     return false;
 }
 
-/* Gaps of the open offsets in (base, top] that fit into size bytes. *ret_top: what the list may claim to speak of. */
-static size_t window_put_gaps(const struct window *w, unsigned char *dst, size_t size, int64_t *ret_top)
+/* Gaps of the open offsets in (base, top] that fit into size bytes. *ret_top: what the list may
+ * claim to speak of. */
+static size_t window_put_gaps(const struct window *w, unsigned char *dst, size_t size,
+                              int64_t *ret_top)
 {
     int64_t base = window_base(w), last = base;
     size_t len = 0;
@@ -189,7 +196,8 @@ int64_t window_commit(struct window *w, struct buf *out)
     return base;
 }
 
-/* Fills the array with what the list names. False: it is not a list of ours, the array is then empty. */
+/* Fills the array with what the list names. False: it is not a list of ours, the array is then
+ * empty. */
 static bool window_decode(struct window *w, int64_t base, struct view metadata)
 {
     struct buf bytes;
@@ -197,12 +205,15 @@ static bool window_decode(struct window *w, int64_t base, struct view metadata)
     uint64_t span = 0, gap = 0;
     buf_init(&bytes, WINDOW_METADATA_MAX);
     if (metadata.len > WINDOW_METADATA_MAX || !view_starts(metadata, "v1.")) goto out;
-    if (!base64url_decode(view_make(metadata.ptr + WINDOW_PREFIX, metadata.len - WINDOW_PREFIX), &bytes)) goto out;
+    if (!base64url_decode(view_make(metadata.ptr + WINDOW_PREFIX, metadata.len - WINDOW_PREFIX),
+                          &bytes))
+        goto out;
     if (bytes.len < 4 || bytes.data[0] != WINDOW_FORMAT) goto out;
     struct view rest = view_make(bytes.data + 3, bytes.len - 3);
     unsigned crc = (unsigned)(unsigned char)bytes.data[1] << 8 | (unsigned char)bytes.data[2];
     if (crc != hash_crc16(rest)) goto out;
-    if (!window_get_varint(&rest, &span) || span == 0 || span > (uint64_t)(INT64_MAX - base) / 2) goto out;
+    if (!window_get_varint(&rest, &span) || span == 0 || span > (uint64_t)(INT64_MAX - base) / 2)
+        goto out;
     int64_t top = base + (int64_t)span, at = base;
     if (!window_push(w, base, SLOT_UNREAD)) goto out;
     while (rest.len) {
@@ -235,7 +246,8 @@ int64_t window_restore(struct window *w, int64_t committed, struct view metadata
     return window_base(w);
 }
 
-/* --- the life of an offset ---------------------------------------------------------------------------------------- */
+/* --- the life of an offset
+ * ---------------------------------------------------------------------------------------- */
 bool window_add(struct window *w, int64_t offset)
 {
     if (offset <= w->last_read) return false; /* it runs, or ran */
@@ -277,7 +289,8 @@ bool window_is_full(const struct window *w)
     if (w->unread) return false; /* meeting them again only shrinks the list */
     if (w->open >= w->incomplete_max) return true;
     if (w->open <= WINDOW_OPEN_CERTAIN) return false;
-    struct window *mut = (struct window *)(uintptr_t)w; /* remembers the answer until something changes */
+    struct window *mut =
+        (struct window *)(uintptr_t)w; /* remembers the answer until something changes */
     if (!w->is_full_known) {
         size_t bytes = WINDOW_HEAD_BYTES;
         int64_t last = window_base(w);

@@ -1,9 +1,9 @@
 /* A worker: the parts put together, and the order of a turn.
  *
- * Everything that waits for the world hangs from here by lists with bounds, so freeing is a walk over lists. A turn first reads (the
- * logs, then intake as far as there is room), then starts what may start, then grants calls, and at last sends what all
- * this made: one append a job, publishes as they came. Work beyond a turn's measure asks for another turn instead of
- * holding the loop. */
+ * Everything that waits for the world hangs from here by lists with bounds, so freeing is a walk
+ * over lists. A turn first reads (the logs, then intake as far as there is room), then starts what
+ * may start, then grants calls, and at last sends what all this made: one append a job, publishes
+ * as they came. Work beyond a turn's measure asks for another turn instead of holding the loop. */
 #include "consumer/worker.h"
 
 #include "consumer/foreign.h"
@@ -19,7 +19,8 @@ enum {
     WORKER_JOBS_SLACK = 4096 /* closers beyond max_jobs */
 };
 
-/* --- small questions ---------------------------------------------------------------------------------------------- */
+/* --- small questions
+ * ---------------------------------------------------------------------------------------------- */
 bool worker_is_admitting(const struct worker *w)
 {
     return w->state == WORKER_ACTIVE;
@@ -27,7 +28,8 @@ bool worker_is_admitting(const struct worker *w)
 
 bool worker_may_start(const struct worker *w)
 {
-    return worker_is_admitting(w) && lease_is_held(w->lease) && w->ports.redis.is_up(w->ports.redis.self);
+    return worker_is_admitting(w) && lease_is_held(w->lease) &&
+           w->ports.redis.is_up(w->ports.redis.self);
 }
 
 void worker_kick(struct worker *w)
@@ -58,7 +60,8 @@ void worker_ignore_done(void *arg, const struct err *e, struct view verdict)
 
 int64_t worker_retry_ms(const struct worker *w, int64_t base_ms)
 {
-    return w->ports.clock->mono_ms + base_ms * 3 / 4 + (int64_t)rng_below(w->ports.rng, (uint64_t)(base_ms / 2 + 1));
+    return w->ports.clock->mono_ms + base_ms * 3 / 4 +
+           (int64_t)rng_below(w->ports.rng, (uint64_t)(base_ms / 2 + 1));
 }
 
 const char *worker_state_name(enum worker_state s)
@@ -67,7 +70,9 @@ const char *worker_state_name(enum worker_state s)
     return names[s];
 }
 
-/* --- the heartbeat ------------------------------------------------------------------------------------------------ */
+/* --- the heartbeat
+ * ------------------------------------------------------------------------------------------------
+ */
 /* Homes whose mark is asked for: ours, and those of jobs that live here after their home went. */
 static size_t worker_beat_homes(void *arg, uint32_t *ret, size_t max)
 {
@@ -128,18 +133,23 @@ static void worker_on_beat(void *arg, bool boot_changed)
             jobrun_doubt(LIST_ITEM(k, struct jobrun, link));
     }
     if (boot_changed)
-        log_event(w->ports.log, LOG_INFO, VIEW_NONE, "redis_boot", LOG_V("boot", lease_boot(w->lease)));
+        log_event(w->ports.log, LOG_INFO, VIEW_NONE, "redis_boot",
+                  LOG_V("boot", lease_boot(w->lease)));
     worker_kick(w);
 }
 
-/* --- the doorbell ------------------------------------------------------------------------------------------------- */
+/* --- the doorbell
+ * -------------------------------------------------------------------------------------------------
+ */
 static void worker_on_message(void *arg, struct view channel, struct view payload)
 {
     struct worker *w = arg;
     struct job_id id;
     struct jobrun *r;
     (void)channel;
-    if (!view_starts(payload, "cancel ") || !id_parse(view_make(payload.ptr + 7, payload.len - 7), &id)) return;
+    if (!view_starts(payload, "cancel ") ||
+        !id_parse(view_make(payload.ptr + 7, payload.len - 7), &id))
+        return;
     r = worker_run_find(w, &id);
     if (r && !r->is_canceled) jobrun_cancel(r);
 }
@@ -167,14 +177,17 @@ static void worker_subscribe(struct worker *w)
     w->ports.doorbell.subscribe(w->ports.doorbell.self, name, worker_on_subscribed, w);
 }
 
-/* --- made and freed ----------------------------------------------------------------------------------------------- */
+/* --- made and freed
+ * -----------------------------------------------------------------------------------------------
+ */
 static bool worker_may_call(void *arg)
 {
     const struct worker *w = arg;
     return lease_is_held(w->lease) && w->unsure == 0;
 }
 
-/* A worker that slept between the grant and the request does not hold the job any more: another may have done the step. */
+/* A worker that slept between the grant and the request does not hold the job any more: another may
+ * have done the step. */
 static int64_t worker_send_by(void *arg)
 {
     const struct worker *w = arg;
@@ -188,9 +201,11 @@ static void worker_on_commit_timer(void *arg)
     for (struct list_link *k = list_first(&w->home_list); k; k = list_next(&w->home_list, k)) {
         struct home *h = LIST_ITEM(k, struct home, link);
         home_commit(h);
-        if (h->state == HOME_READY) known_expire(h->known, w->ports.clock->wall_ms - JOB_HORIZON_MS);
+        if (h->state == HOME_READY)
+            known_expire(h->known, w->ports.clock->wall_ms - JOB_HORIZON_MS);
     }
-    (void)timerq_set(w->ports.timers, &w->commit_timer, w->ports.clock->mono_ms + WORKER_COMMIT_MS, worker_on_commit_timer, w);
+    (void)timerq_set(w->ports.timers, &w->commit_timer, w->ports.clock->mono_ms + WORKER_COMMIT_MS,
+                     worker_on_commit_timer, w);
 }
 
 static void worker_init_lists(struct worker *w)
@@ -231,13 +246,30 @@ static void worker_wire(struct worker *w)
 static bool worker_make(struct worker *w)
 {
     const struct worker_ports *p = &w->ports;
-    const struct outbox_options outbox = {.publish = &w->ports.publish, .topics = p->topics, .clock = p->clock, .timers = p->timers,
-                                          .rng = p->rng, .log = p->log, .retries = w->meters.publish_retries};
-    const struct lease_options lease = {.fn = p->fn, .clock = p->clock, .timers = p->timers, .incarnation = view_of(w->incarnation),
-                                        .ttl_ms = p->config->consumer.lease_ttl_ms, .homes = worker_beat_homes,
-                                        .info = worker_beat_info, .on_home = worker_on_home_mark, .on_beat = worker_on_beat, .arg = w};
-    const struct budget_options budget = {.fn = p->fn, .config = p->config, .clock = p->clock, .timers = p->timers,
-                                          .calls_max = (size_t)p->config->consumer.max_calls, .may_start = worker_may_call, .arg = w};
+    const struct outbox_options outbox = {.publish = &w->ports.publish,
+                                          .topics = p->topics,
+                                          .clock = p->clock,
+                                          .timers = p->timers,
+                                          .rng = p->rng,
+                                          .log = p->log,
+                                          .retries = w->meters.publish_retries};
+    const struct lease_options lease = {.fn = p->fn,
+                                        .clock = p->clock,
+                                        .timers = p->timers,
+                                        .incarnation = view_of(w->incarnation),
+                                        .ttl_ms = p->config->consumer.lease_ttl_ms,
+                                        .homes = worker_beat_homes,
+                                        .info = worker_beat_info,
+                                        .on_home = worker_on_home_mark,
+                                        .on_beat = worker_on_beat,
+                                        .arg = w};
+    const struct budget_options budget = {.fn = p->fn,
+                                          .config = p->config,
+                                          .clock = p->clock,
+                                          .timers = p->timers,
+                                          .calls_max = (size_t)p->config->consumer.max_calls,
+                                          .may_start = worker_may_call,
+                                          .arg = w};
     w->home_max = (size_t)p->config->kafka.partitions;
     w->homes = calloc(w->home_max, sizeof(struct home *));
     w->asked = calloc(w->home_max, sizeof *w->asked);
@@ -247,7 +279,8 @@ static bool worker_make(struct worker *w)
     w->lease = lease_new(&lease);
     w->budget = budget_new(&budget);
     w->foreign = foreign_new(w);
-    return w->homes && w->asked && w->runs && w->sched && w->outbox && w->lease && w->budget && w->foreign;
+    return w->homes && w->asked && w->runs && w->sched && w->outbox && w->lease && w->budget &&
+           w->foreign;
 }
 
 struct worker *worker_new(const struct worker_ports *ports, struct err *err)
@@ -259,8 +292,9 @@ struct worker *worker_new(const struct worker_ports *ports, struct err *err)
     }
     w->ports = *ports;
     worker_init_lists(w);
-    int len = snprintf(w->incarnation, sizeof w->incarnation, "%.*s:%.*s", (int)ports->worker_name.len, ports->worker_name.ptr,
-                       (int)ports->boot.len, ports->boot.ptr);
+    int len =
+        snprintf(w->incarnation, sizeof w->incarnation, "%.*s:%.*s", (int)ports->worker_name.len,
+                 ports->worker_name.ptr, (int)ports->boot.len, ports->boot.ptr);
     assert(len > 0 && (size_t)len < sizeof w->incarnation);
     worker_meters_init(&w->meters, &w->calls.meters, ports->metrics);
     if (!worker_make(w)) {
@@ -323,7 +357,9 @@ void worker_free(struct worker *w)
     free(w);
 }
 
-/* --- the group ---------------------------------------------------------------------------------------------------- */
+/* --- the group
+ * ----------------------------------------------------------------------------------------------------
+ */
 void worker_on_assigned(struct worker *w, const int32_t *partitions, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -346,7 +382,8 @@ void worker_on_revoked(struct worker *w, const int32_t *partitions, size_t count
     for (size_t i = 0; i < count; i++) {
         struct home *h = worker_home(w, (uint32_t)partitions[i]);
         if (!h) continue;
-        log_event(w->ports.log, LOG_INFO, VIEW_NONE, "home_revoked", LOG_N("partition", partitions[i]), LOG_N("lost", lost));
+        log_event(w->ports.log, LOG_INFO, VIEW_NONE, "home_revoked",
+                  LOG_N("partition", partitions[i]), LOG_N("lost", lost));
         if (!lost) home_commit_last(h);
         home_lose(h);
     }
@@ -358,7 +395,8 @@ void worker_on_readable(struct worker *w)
     worker_kick(w);
 }
 
-void worker_on_commit(struct worker *w, enum topic topic, int32_t partition, int64_t offset, const struct err *e)
+void worker_on_commit(struct worker *w, enum topic topic, int32_t partition, int64_t offset,
+                      const struct err *e)
 {
     struct home *h = worker_home(w, (uint32_t)partition);
     (void)offset;
@@ -367,19 +405,23 @@ void worker_on_commit(struct worker *w, enum topic topic, int32_t partition, int
     drain_committed(w);
 }
 
-/* --- the turn ----------------------------------------------------------------------------------------------------- */
+/* --- the turn
+ * -----------------------------------------------------------------------------------------------------
+ */
 static void worker_read(struct worker *w)
 {
     bool is_more = false;
     size_t skip = w->home_list.count ? w->next_home++ % w->home_list.count : 0;
     w->is_readable = false;
     for (struct list_link *k = list_first(&w->home_list); k; k = list_next(&w->home_list, k))
-        is_more |= home_read_tail(LIST_ITEM(k, struct home, link), WORKER_TAIL_TURN) == WORKER_TAIL_TURN;
+        is_more |=
+            home_read_tail(LIST_ITEM(k, struct home, link), WORKER_TAIL_TURN) == WORKER_TAIL_TURN;
     if (worker_is_admitting(w)) {
         struct list_link *k = list_first(&w->home_list);
         while (skip--) k = list_next(&w->home_list, k);
         for (size_t left = w->home_list.count; left; left--) {
-            is_more |= home_read_intake(LIST_ITEM(k, struct home, link), WORKER_INTAKE_TURN) == WORKER_INTAKE_TURN;
+            is_more |= home_read_intake(LIST_ITEM(k, struct home, link), WORKER_INTAKE_TURN) ==
+                       WORKER_INTAKE_TURN;
             k = list_next(&w->home_list, k);
             if (!k) k = list_first(&w->home_list);
         }

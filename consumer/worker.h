@@ -2,17 +2,20 @@
 #define CONSUMER_WORKER_H
 #include "consumer/ports.h"
 
-/* A worker over its ports: everything between "partitions were assigned" and "the job ended". No thread, no clock, no socket.
- * The shell turns the loop: it refreshes the clock, delivers callbacks, runs due timers and then calls worker_turn once.
+/* A worker over its ports: everything between "partitions were assigned" and "the job ended". No
+ * thread, no clock, no socket. The shell turns the loop: it refreshes the clock, delivers
+ * callbacks, runs due timers and then calls worker_turn once.
  *
- * A worker that is freed says nothing more: worker_free calls only cancel functions of its ports (timers, http, replays). Ports
- * that may still answer (publish, fn, positions, eval, doorbell) must be dead or drop those answers. */
+ * A worker that is freed says nothing more: worker_free calls only cancel functions of its ports
+ * (timers, http, replays). Ports that may still answer (publish, fn, positions, eval, doorbell)
+ * must be dead or drop those answers. */
 struct worker;
 /* Copies ports (its pointers are borrowed for the worker's life). NULL: no memory. */
 struct worker *worker_new(const struct worker_ports *ports, struct err *err);
 void worker_free(struct worker *w);
 
-/* End of a turn: reads what is readable, starts what may start, sends what is pending. Asks for another turn (kick) when work is left. */
+/* End of a turn: reads what is readable, starts what may start, sends what is pending. Asks for
+ * another turn (kick) when work is left. */
 void worker_turn(struct worker *w);
 
 /* From the consumer group. */
@@ -20,9 +23,11 @@ void worker_on_assigned(struct worker *w, const int32_t *partitions, size_t coun
 void worker_on_revoked(struct worker *w, const int32_t *partitions, size_t count, bool lost);
 void worker_on_readable(struct worker *w);
 /* e NULL: the commit of this offset stands. */
-void worker_on_commit(struct worker *w, enum topic topic, int32_t partition, int64_t offset, const struct err *e);
+void worker_on_commit(struct worker *w, enum topic topic, int32_t partition, int64_t offset,
+                      const struct err *e);
 
-/* Not ready -> stop admitting -> commit -> leave the group -> running calls finish, the rest is handed over. Repeated calls do nothing. */
+/* Not ready -> stop admitting -> commit -> leave the group -> running calls finish, the rest is
+ * handed over. Repeated calls do nothing. */
 void worker_drain(struct worker *w);
 /* Takes it back: the shell joins the group again first. */
 void worker_undrain(struct worker *w);

@@ -1,20 +1,24 @@
-/* What a worker counts, by name. Labels come from bounded sets: states, providers and models of the configuration. */
-#include "consumer/home.h"
+/* What a worker counts, by name. Labels come from bounded sets: states, providers and models of the
+ * configuration. */
 #include "consumer/foreign.h"
+#include "consumer/home.h"
 
 static struct metric_series *meter_plain(struct metrics *m, const struct metric_spec *spec)
 {
     return metric_series(metrics_family(m, spec), NULL);
 }
 
-static const double meter_seconds[] = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300};
+static const double meter_seconds[] = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+                                       1,     2.5,  5,     10,   30,  60,   300};
 enum { METER_SECONDS = sizeof meter_seconds / sizeof *meter_seconds };
 
-static const struct metric_spec meter_ended = {
-    .name = "sluice_jobs_ended_total", .help = "Jobs this worker ended, by status", .labels = {"status"}};
+static const struct metric_spec meter_ended = {.name = "sluice_jobs_ended_total",
+                                               .help = "Jobs this worker ended, by status",
+                                               .labels = {"status"}};
 static const struct metric_spec meter_plain_counters[] = {
     {.name = "sluice_jobs_started_total", .help = "Started records acknowledged"},
-    {.name = "sluice_jobs_handed_over_total", .help = "Jobs handed to another worker by a continuation"},
+    {.name = "sluice_jobs_handed_over_total",
+     .help = "Jobs handed to another worker by a continuation"},
     {.name = "sluice_jobs_parked_total", .help = "Jobs parked in a delay topic"},
     {.name = "sluice_jobs_dropped_total", .help = "Jobs given up because another worker has them"},
     {.name = "sluice_dead_letters_total", .help = "Records written to the dead letters"},
@@ -23,46 +27,74 @@ static const struct metric_spec meter_plain_counters[] = {
     {.name = "sluice_commits_total", .help = "Window commits sent"},
     {.name = "sluice_commit_errors_total", .help = "Window commits refused"},
     {.name = "sluice_rebuilds_total", .help = "Views of a home rebuilt in Redis"},
-    {.name = "sluice_void_ends_total", .help = "Terminal records of this worker that did not count"},
+    {.name = "sluice_void_ends_total",
+     .help = "Terminal records of this worker that did not count"},
     {.name = "sluice_publish_retries_total", .help = "Records sent again after a failed delivery"},
 };
 static const struct metric_spec meter_gauges[] = {
     {.name = "sluice_jobs_running", .help = "Jobs in hand", .kind = METRIC_GAUGE},
-    {.name = "sluice_jobs_queued", .help = "Records read and waiting to start", .kind = METRIC_GAUGE},
-    {.name = "sluice_jobs_foreign", .help = "Records whose job another worker holds", .kind = METRIC_GAUGE},
+    {.name = "sluice_jobs_queued",
+     .help = "Records read and waiting to start",
+     .kind = METRIC_GAUGE},
+    {.name = "sluice_jobs_foreign",
+     .help = "Records whose job another worker holds",
+     .kind = METRIC_GAUGE},
     {.name = "sluice_llm_calls_in_flight", .help = "LLM calls under way", .kind = METRIC_GAUGE},
-    {.name = "sluice_llm_calls_waiting", .help = "LLM calls waiting for their budget", .kind = METRIC_GAUGE},
+    {.name = "sluice_llm_calls_waiting",
+     .help = "LLM calls waiting for their budget",
+     .kind = METRIC_GAUGE},
     {.name = "sluice_homes", .help = "Homes owned", .kind = METRIC_GAUGE},
     {.name = "sluice_homes_ready", .help = "Homes taking work", .kind = METRIC_GAUGE},
-    {.name = "sluice_lease_fenced", .help = "1 while the heartbeat is not held", .kind = METRIC_GAUGE},
-    {.name = "sluice_record_memory_bytes", .help = "Bytes of records in memory", .kind = METRIC_GAUGE},
+    {.name = "sluice_lease_fenced",
+     .help = "1 while the heartbeat is not held",
+     .kind = METRIC_GAUGE},
+    {.name = "sluice_record_memory_bytes",
+     .help = "Bytes of records in memory",
+     .kind = METRIC_GAUGE},
 };
-static const struct metric_spec meter_queue = {.name = "sluice_queue_seconds", .help = "From reading a record to its start",
-                                               .kind = METRIC_HISTOGRAM, .buckets = meter_seconds, .bucket_count = METER_SECONDS};
-static const struct metric_spec meter_job = {.name = "sluice_job_seconds", .help = "From the lease to the end of a job",
-                                             .kind = METRIC_HISTOGRAM, .buckets = meter_seconds, .bucket_count = METER_SECONDS};
-static const struct metric_spec meter_requests = {.name = "sluice_llm_requests_total", .help = "LLM calls by outcome",
-                                                  .labels = {"provider", "model", "outcome"}, .series_max = 512};
-static const struct metric_spec meter_tokens = {.name = "sluice_llm_tokens_total", .help = "LLM tokens as reported",
-                                                .labels = {"provider", "model", "direction"}, .series_max = 256};
-static const struct metric_spec meter_first = {.name = "sluice_llm_time_to_first_token_seconds", .help = "From the request to its first text",
-                                               .kind = METRIC_HISTOGRAM, .labels = {"provider", "model"},
-                                               .buckets = meter_seconds, .bucket_count = METER_SECONDS};
+static const struct metric_spec meter_queue = {.name = "sluice_queue_seconds",
+                                               .help = "From reading a record to its start",
+                                               .kind = METRIC_HISTOGRAM,
+                                               .buckets = meter_seconds,
+                                               .bucket_count = METER_SECONDS};
+static const struct metric_spec meter_job = {.name = "sluice_job_seconds",
+                                             .help = "From the lease to the end of a job",
+                                             .kind = METRIC_HISTOGRAM,
+                                             .buckets = meter_seconds,
+                                             .bucket_count = METER_SECONDS};
+static const struct metric_spec meter_requests = {.name = "sluice_llm_requests_total",
+                                                  .help = "LLM calls by outcome",
+                                                  .labels = {"provider", "model", "outcome"},
+                                                  .series_max = 512};
+static const struct metric_spec meter_tokens = {.name = "sluice_llm_tokens_total",
+                                                .help = "LLM tokens as reported",
+                                                .labels = {"provider", "model", "direction"},
+                                                .series_max = 256};
+static const struct metric_spec meter_first = {.name = "sluice_llm_time_to_first_token_seconds",
+                                               .help = "From the request to its first text",
+                                               .kind = METRIC_HISTOGRAM,
+                                               .labels = {"provider", "model"},
+                                               .buckets = meter_seconds,
+                                               .bucket_count = METER_SECONDS};
 
 void worker_meters_init(struct worker_meters *w, struct call_meters *calls, struct metrics *m)
 {
-    struct metric_series **counters[] = {&w->started, &w->handed, &w->parked, &w->dropped, &w->dead_letters, &w->records_in,
-                                         &w->state_in, &w->commits, &w->commit_errors, &w->rebuilds, &w->void_ends,
-                                         &w->publish_retries};
-    struct metric_series **gauges[] = {&w->running, &w->queued, &w->foreign, &w->calls, &w->calls_waiting, &w->homes,
-                                       &w->homes_ready, &w->fenced, &w->item_bytes};
+    struct metric_series **counters[] = {&w->started,  &w->handed,       &w->parked,
+                                         &w->dropped,  &w->dead_letters, &w->records_in,
+                                         &w->state_in, &w->commits,      &w->commit_errors,
+                                         &w->rebuilds, &w->void_ends,    &w->publish_retries};
+    struct metric_series **gauges[] = {&w->running,     &w->queued,        &w->foreign,
+                                       &w->calls,       &w->calls_waiting, &w->homes,
+                                       &w->homes_ready, &w->fenced,        &w->item_bytes};
     struct metric *ended = metrics_family(m, &meter_ended);
     for (enum job_status s = 0; s < JOB_STATUS_COUNT; s++) {
         const char *labels[] = {job_status_name(s)};
         if (job_status_is_terminal(s)) w->ended[s] = metric_series(ended, labels);
     }
-    for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) *counters[i] = meter_plain(m, &meter_plain_counters[i]);
-    for (size_t i = 0; i < sizeof gauges / sizeof *gauges; i++) *gauges[i] = meter_plain(m, &meter_gauges[i]);
+    for (size_t i = 0; i < sizeof counters / sizeof *counters; i++)
+        *counters[i] = meter_plain(m, &meter_plain_counters[i]);
+    for (size_t i = 0; i < sizeof gauges / sizeof *gauges; i++)
+        *gauges[i] = meter_plain(m, &meter_gauges[i]);
     w->queue_seconds = meter_plain(m, &meter_queue);
     w->job_seconds = meter_plain(m, &meter_job);
     calls->requests = metrics_family(m, &meter_requests);
@@ -74,7 +106,8 @@ void worker_stats(const struct worker *w, struct worker_stats *ret)
 {
     size_t ready = 0;
     for (struct list_link *k = list_first(&w->home_list); k; k = list_next(&w->home_list, k))
-        ready += LIST_ITEM(k, struct home, link)->state == HOME_READY && LIST_ITEM(k, struct home, link)->is_built;
+        ready += LIST_ITEM(k, struct home, link)->state == HOME_READY &&
+                 LIST_ITEM(k, struct home, link)->is_built;
     *ret = (struct worker_stats){.state = w->state,
                                  .homes = w->home_list.count,
                                  .homes_ready = ready,
@@ -120,7 +153,8 @@ bool worker_is_ready(const struct worker *w, struct buf *reason)
         return false;
     }
     if (s.homes_ready < s.homes) {
-        (void)buf_printf(reason, "%zu of %zu homes are being read", s.homes - s.homes_ready, s.homes);
+        (void)buf_printf(reason, "%zu of %zu homes are being read", s.homes - s.homes_ready,
+                         s.homes);
         return false;
     }
     return true;

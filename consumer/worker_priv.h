@@ -9,7 +9,8 @@
 #include "consumer/scheduler.h"
 #include "consumer/worker.h"
 
-/* The inside of a worker, shared by worker*.c, home*.c, jobrun*.c, foreign.c, rebuild.c and drain.c. */
+/* The inside of a worker, shared by worker*.c, home*.c, jobrun*.c, foreign.c, rebuild.c and
+ * drain.c. */
 struct home;
 struct item;
 struct jobrun;
@@ -26,8 +27,10 @@ enum {
 struct worker_meters {
     struct metric_series *ended[JOB_STATUS_COUNT];
     struct metric_series *started, *handed, *parked, *dropped, *dead_letters;
-    struct metric_series *records_in, *state_in, *commits, *commit_errors, *rebuilds, *void_ends, *publish_retries;
-    struct metric_series *running, *queued, *foreign, *calls, *calls_waiting, *homes, *homes_ready, *fenced, *item_bytes;
+    struct metric_series *records_in, *state_in, *commits, *commit_errors, *rebuilds, *void_ends,
+        *publish_retries;
+    struct metric_series *running, *queued, *foreign, *calls, *calls_waiting, *homes, *homes_ready,
+        *fenced, *item_bytes;
     struct metric_series *queue_seconds, *job_seconds;
 };
 
@@ -41,24 +44,24 @@ struct worker {
     struct mirror_env mirrors;
     struct scheduler *sched;
     struct foreign *foreign;
-    struct home **homes;  /* by partition; NULL: not ours */
-    size_t home_max;      /* partitions */
+    struct home **homes;               /* by partition; NULL: not ours */
+    size_t home_max;                   /* partitions */
     struct list home_list, lost_homes; /* lost ones wait for their last answer */
-    bool *asked;          /* scratch of the heartbeat, by partition */
-    struct map *runs;     /* by job id: those that are alive */
-    struct list run_list; /* the same in order of their beginning */
-    struct list gone_list; /* over, but an answer is still out */
-    struct list parkings;  /* delay records on their way into another tier */
-    struct list rebuilds;  /* stopped ones that wait for their answers */
-    struct list letters;   /* unreadable records on their way to the dead letters */
+    bool *asked;                       /* scratch of the heartbeat, by partition */
+    struct map *runs;                  /* by job id: those that are alive */
+    struct list run_list;              /* the same in order of their beginning */
+    struct list gone_list;             /* over, but an answer is still out */
+    struct list parkings;              /* delay records on their way into another tier */
+    struct list rebuilds;              /* stopped ones that wait for their answers */
+    struct list letters;               /* unreadable records on their way to the dead letters */
     size_t item_bytes, sleeping;
-    size_t unsure;        /* runs that have to hear from Redis before any call goes out */
-    int64_t unbroken_ms;  /* of the lease, as last seen */
+    size_t unsure;       /* runs that have to hear from Redis before any call goes out */
+    int64_t unbroken_ms; /* of the lease, as last seen */
     enum worker_state state;
-    bool is_readable;     /* some queue may hold something */
+    bool is_readable; /* some queue may hold something */
     bool is_leaving, has_left, is_over;
     struct timer commit_timer, drain_timer, leave_timer;
-    size_t next_home;     /* who is read first this turn */
+    size_t next_home; /* who is read first this turn */
     struct worker_meters meters;
     uint64_t started, ended, handed, dropped;
 };
@@ -71,10 +74,12 @@ struct jobrun *worker_run_find(const struct worker *w, const struct job_id *id);
 struct home *worker_home(const struct worker *w, uint32_t partition); /* NULL: not ours */
 int64_t worker_weight(const struct worker *w, const char *tenant);
 void worker_ignore_done(void *arg, const struct err *e, struct view verdict); /* an fn_done_cb */
-int64_t worker_retry_ms(const struct worker *w, int64_t base_ms); /* base with jitter, monotonic time of it */
+int64_t worker_retry_ms(const struct worker *w,
+                        int64_t base_ms); /* base with jitter, monotonic time of it */
 
 /* worker_meters.c */
-void worker_meters_init(struct worker_meters *m, struct call_meters *calls, struct metrics *metrics);
+void worker_meters_init(struct worker_meters *m, struct call_meters *calls,
+                        struct metrics *metrics);
 
 /* drain.c */
 void drain_check(struct worker *w);     /* when a run is over, or the group was left */

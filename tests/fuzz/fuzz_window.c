@@ -1,5 +1,6 @@
-/* Metadata of a stranger, then a life of adds and completions. Two things must hold: text without our checksum never
- * makes an offset complete, and what a window commits restores to a window that calls nothing complete that was open. */
+/* Metadata of a stranger, then a life of adds and completions. Two things must hold: text without
+ * our checksum never makes an offset complete, and what a window commits restores to a window that
+ * calls nothing complete that was open. */
 #include "common/base/hash.h"
 #include "consumer/window.h"
 #include <assert.h>

@@ -1,9 +1,10 @@
-/* Who starts next: due before new, 4 : 1 between the classes, tenants by weight, nobody starves, nobody saves up. */
+/* Who starts next: due before new, 4 : 1 between the classes, tenants by weight, nobody starves,
+ * nobody saves up. */
 #include "consumer/scheduler.h"
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <cmocka.h>
 
 struct thing {
     struct sched_item item;
@@ -11,7 +12,8 @@ struct thing {
     enum sched_lane lane;
 };
 
-static void put(struct scheduler *s, struct thing *t, enum sched_lane lane, char tenant, int64_t weight)
+static void put(struct scheduler *s, struct thing *t, enum sched_lane lane, char tenant,
+                int64_t weight)
 {
     *t = (struct thing){.tenant = tenant, .lane = lane};
     assert_true(scheduler_put(s, lane, view_make(&t->tenant, 1), weight, 1, &t->item));
@@ -37,7 +39,8 @@ static void test_lanes(void **state)
     for (size_t i = 0; i < 50; i++) interactive += take(s)->lane == SCHED_INTERACTIVE;
     assert_int_equal(interactive, 40);
     while (scheduler_lane_count(s, SCHED_INTERACTIVE)) assert_non_null(take(s));
-    for (size_t left = scheduler_count(s); left; left--) assert_int_equal(take(s)->lane, SCHED_BULK);
+    for (size_t left = scheduler_count(s); left; left--)
+        assert_int_equal(take(s)->lane, SCHED_BULK);
     assert_null(take(s));
     scheduler_free(s);
 }
@@ -88,7 +91,8 @@ static void test_cost(void **state)
 
     (void)state;
     things[0] = (struct thing){.tenant = 'a'};
-    assert_true(scheduler_put(s, SCHED_BULK, view_make(&things[0].tenant, 1), 1, 5, &things[0].item));
+    assert_true(
+        scheduler_put(s, SCHED_BULK, view_make(&things[0].tenant, 1), 1, 5, &things[0].item));
     for (size_t i = 1; i < 20; i++) put(s, &things[i], SCHED_BULK, 'b', 1);
     while (take(s) != &things[0]) before++;
     assert_int_equal(before, 4);

@@ -1,11 +1,11 @@
-/* The window against a naive model: whatever is completed in whatever order, with gaps, restores and cut lists, an
- * offset that was not completed never reads as complete. */
+/* The window against a naive model: whatever is completed in whatever order, with gaps, restores
+ * and cut lists, an offset that was not completed never reads as complete. */
 #include "common/base/rng.h"
 #include "consumer/window.h"
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <cmocka.h>
 
 enum { OFFSETS = 6000 };
 enum fate { FATE_NONE, FATE_ABSENT, FATE_OPEN, FATE_DONE };
@@ -20,8 +20,8 @@ static struct view committed(struct window *w, struct buf *out, int64_t *ret_bas
 }
 
 /* Reads on from where the restored window says: what it calls complete must be complete. */
-static void check_restored(const struct window *old, const enum fate *fates, int64_t end, int64_t base, struct view text,
-                           bool exact)
+static void check_restored(const struct window *old, const enum fate *fates, int64_t end,
+                           int64_t base, struct view text, bool exact)
 {
     struct window *w = window_new(100000);
     (void)old;
@@ -83,7 +83,8 @@ static void run_model(uint64_t seed, size_t open_max, double complete_rate)
 static void test_model(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed < 12; seed++) run_model(seed, 300 + seed * 100, 0.3 + (double)seed * 0.02);
+    for (uint64_t seed = 1; seed < 12; seed++)
+        run_model(seed, 300 + seed * 100, 0.3 + (double)seed * 0.02);
 }
 
 /* Far apart and many: the list does not fit and must claim less. */
