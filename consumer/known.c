@@ -6,9 +6,9 @@
  * fell out of it asks Redis and hears that it ended; should Redis not know either,
  * known_has_forgotten says that silence here proves nothing.
  *
- *      fresh --first state record--> open (by first offset) --ended, no record left--> ended (by age)
- *                                      ^------- a record of it is read again -----------'    |
- *                                                                                        forgotten */
+ *   fresh --first state record--> open (by first offset) --ended, no record left--> ended (by age)
+ *                                   ^------- a record of it is read again ---------'    |
+ *                                                                                  forgotten */
 #include "consumer/known.h"
 
 #include "common/base/hash.h"

@@ -9,7 +9,7 @@
  * view, and appends them in order, one call in flight, at most one a turn. Nothing here decides
  * anything about the job; the truth went to Kafka before.
  *
- *   LIVE --GONE, GAP, too much waiting--> BROKEN --snapshot put back--> LIVE --mirror_finish--> end */
+ *   LIVE --GONE, GAP, too much waiting--> BROKEN --snapshot--> LIVE --mirror_finish--> the end */
 enum {
     MIRROR_PENDING_EVENTS = 50000,
     MIRROR_PENDING_BYTES = 8 << 20, /* waiting while Redis answers */
