@@ -175,7 +175,7 @@ static void rebuild_send_end(struct rebuild *b, const struct known_job *j,
         jobview_put_terminal(view, &data, (uint64_t)t->head.seq) &&
         jobview_put_snapshot(view, &snapshot, (uint64_t)t->head.seq - 1, wall_ms)) {
         struct fn_finish f = {.job = &job,
-                              .lease_epoch = ledger_epoch(j->ledger),
+                              .lease_epoch = INT64_MAX, /* the log is above any lease */
                               .id = {(uint64_t)t->head.epoch, (uint64_t)t->head.seq},
                               .status = state_kind_status(t->kind),
                               .data = buf_view(&data),
