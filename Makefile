@@ -7,6 +7,7 @@ CC        ?= gcc
 CLANG     ?= clang
 PYTHON    ?= python3
 BUILD     := build
+Q         := $(if $(V),,@)
 PKGS_io        := libuv librdkafka hiredis libcurl libmicrohttpd
 PKGS_base      := jansson yaml-0.1
 PKGS_consumer  := libjq
@@ -61,36 +62,44 @@ $(EMBED): $(EMBED_SRC) schemas/embed.sh
 define flavour
 $(BUILD)/$(1)/%.o: %.c
 	@mkdir -p $$(@D)
-	$$(CC_$(1)) $$(CPPFLAGS) $$(INCS) $$(BASEFLAGS) $$(FLAGS_$(1)) $$(CFLAGS) -c $$< -o $$@
+	@printf '  %-4s %s\n' CC $$@
+	$$(Q)$$(CC_$(1)) $$(CPPFLAGS) $$(INCS) $$(BASEFLAGS) $$(FLAGS_$(1)) $$(CFLAGS) -c $$< -o $$@
 $(BUILD)/$(1)/embed.o: $(EMBED)
 	@mkdir -p $$(@D)
-	$$(CC_$(1)) -I. $$(BASEFLAGS) $$(FLAGS_$(1)) -c $$< -o $$@
+	@printf '  %-4s %s\n' CC $$@
+	$$(Q)$$(CC_$(1)) -I. $$(BASEFLAGS) $$(FLAGS_$(1)) -c $$< -o $$@
 $(foreach r,$(ROOMS),$(eval OBJ_$(1)_$(r) := $$(patsubst %.c,$(BUILD)/$(1)/%.o,$$(call srcs,$$(DIR_$(r))))))
 $(foreach r,$(filter-out schemas,$(ROOMS)),$(BUILD)/$(1)/lib$(r).a: $$(OBJ_$(1)_$(r))
 	@rm -f $$@
-	ar rcs $$@ $$^
+	$$(Q)ar rcs $$@ $$^
 )
 $(BUILD)/$(1)/libschemas.a: $$(OBJ_$(1)_schemas) $(BUILD)/$(1)/embed.o
 	@rm -f $$@
-	ar rcs $$@ $$^
+	$$(Q)ar rcs $$@ $$^
 $(BUILD)/$(1)/bin/gateway: $(BUILD)/$(1)/gateway/main.o $(foreach r,gateway producer schemas io base,$(BUILD)/$(1)/lib$(r).a)
 $(BUILD)/$(1)/bin/consumer: $(BUILD)/$(1)/consumer/main.o $(foreach r,consumer producer schemas io base,$(BUILD)/$(1)/lib$(r).a)
 $(BUILD)/$(1)/bin/sluice: $(BUILD)/$(1)/producer/main.o $(foreach r,producer schemas io base,$(BUILD)/$(1)/lib$(r).a)
 $(BUILD)/$(1)/bin/%:
 	@mkdir -p $$(@D)
-	$$(CC_$(1)) $$(LINK_$(1)) -o $$@ $$^ $$(LDFLAGS) $$(LIBS)
+	@printf '  %-4s %s\n' LINK $$@
+	$$(Q)$$(CC_$(1)) $$(LINK_$(1)) -o $$@ $$^ $$(LDFLAGS) $$(LIBS)
 $(BUILD)/$(1)/tests/unit/%: $(BUILD)/$(1)/tests/unit/%.o $(foreach r,gateway consumer producer schemas io base,$(BUILD)/$(1)/lib$(r).a)
-	$$(CC_$(1)) $$(LINK_$(1)) -o $$@ $$^ $$(LDFLAGS) -lcmocka $$(LIBS)
+	@printf '  %-4s %s\n' LINK $$@
+	$$(Q)$$(CC_$(1)) $$(LINK_$(1)) -o $$@ $$^ $$(LDFLAGS) -lcmocka $$(LIBS)
 $(BUILD)/$(1)/tests/sim/%.o: tests/sim/%.c
 	@mkdir -p $$(@D)
-	$$(CC_$(1)) $$(CPPFLAGS) $$(INCS) $$(LUA_CFLAGS) $$(BASEFLAGS) $$(FLAGS_$(1)) $$(CFLAGS) -c $$< -o $$@
+	@printf '  %-4s %s\n' CC $$@
+	$$(Q)$$(CC_$(1)) $$(CPPFLAGS) $$(INCS) $$(LUA_CFLAGS) $$(BASEFLAGS) $$(FLAGS_$(1)) $$(CFLAGS) -c $$< -o $$@
 $(BUILD)/$(1)/bin/sim: $$(patsubst %.c,$(BUILD)/$(1)/%.o,$(SIM_SRC)) $(foreach r,gateway consumer producer schemas io base,$(BUILD)/$(1)/lib$(r).a)
 	@mkdir -p $$(@D)
-	$$(CC_$(1)) $$(LINK_$(1)) -o $$@ $$^ $$(LDFLAGS) $$(LUA_LIBS) $$(LIBS)
+	@printf '  %-4s %s\n' LINK $$@
+	$$(Q)$$(CC_$(1)) $$(LINK_$(1)) -o $$@ $$^ $$(LDFLAGS) $$(LUA_LIBS) $$(LIBS)
 $(BUILD)/$(1)/tests/bench/%: $(BUILD)/$(1)/tests/bench/%.o $(foreach r,gateway consumer producer schemas io base,$(BUILD)/$(1)/lib$(r).a)
-	$$(CC_$(1)) $$(LINK_$(1)) -o $$@ $$^ $$(LDFLAGS) $$(LIBS)
+	@printf '  %-4s %s\n' LINK $$@
+	$$(Q)$$(CC_$(1)) $$(LINK_$(1)) -o $$@ $$^ $$(LDFLAGS) $$(LIBS)
 $(BUILD)/$(1)/tests/fuzz/%: $(BUILD)/$(1)/tests/fuzz/%.o $(foreach r,gateway consumer producer schemas io base,$(BUILD)/$(1)/lib$(r).a)
-	$$(CC_$(1)) $$(LINK_$(1)) -o $$@ $$^ $$(LDFLAGS) $$(LIBS)
+	@printf '  %-4s %s\n' LINK $$@
+	$$(Q)$$(CC_$(1)) $$(LINK_$(1)) -o $$@ $$^ $$(LDFLAGS) $$(LIBS)
 -include $$(wildcard $(BUILD)/$(1)/*/*.d $(BUILD)/$(1)/*/*/*.d $(BUILD)/$(1)/*/*/*/*.d)
 endef
 $(foreach f,plain asan fuzz,$(eval $(call flavour,$(f))))
