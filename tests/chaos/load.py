@@ -56,7 +56,7 @@ class Load:
         self.refused = self.cancels = self.retries = 0
         self.lock, self.stop_submitting = threading.Lock(), threading.Event()
         self.slots = threading.BoundedSemaphore(in_hand)
-        self.give_up_at = None
+        self.give_up_at, self.settled_s = None, 0
         self.threads = [threading.Thread(target=self._submit_for_ever, args=(i,), daemon=True) for i in range(submitters)]
 
     def start(self):
@@ -204,11 +204,12 @@ class Load:
         """No more submissions; every watcher to its end, or until the limit."""
         self.stop_submitting.set()
         self.give_up_at = time.monotonic() + limit_s
-        joined = 0
+        joined, started = 0, time.monotonic()
         while joined < len(self.threads):
             self.threads[joined].join(max(0.1, self.give_up_at - time.monotonic() + 10))
             joined += 1
+        self.settled_s = time.monotonic() - started
 
     def summary(self):
         connections = sum(w.connections for w in self.accepted.values())
-        return f"{len(self.accepted)} jobs ({self.cancels} cancels, {self.retries} retries), {connections} connections, {self.refused} refusals"
+        return f"{len(self.accepted)} jobs ({self.cancels} cancels, {self.retries} retries), {connections} connections, {self.refused} refusals, {self.settled_s:.0f} s to settle"
