@@ -74,6 +74,7 @@ struct crowd_watch { /* one logical watcher, over all its connections */
     /* under way */
     struct model_request *request;
     struct sim_gateway *gateway;
+    unsigned life; /* of the gateway when it came */
     int status;
     struct buf bytes;
     struct crowd_text *texts; /* of streaming steps */

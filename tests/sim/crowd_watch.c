@@ -251,6 +251,7 @@ static void on_head(void *arg, const struct model_answer *a)
 
     w->status = a->status;
     if (a->status == 200 || a->status == 503 || a->status == 0) return;
+    if (a->status == 404 && crowd_may_be_unknown(w->job->crowd)) return;
     if (a->status == 204) {
         if (!w->has_end) blame(w, "204, and the end was not seen", "");
         w->is_done = true;
@@ -264,7 +265,7 @@ void crowd_watch_end(struct crowd_watch *w, bool is_whole)
 {
     struct crowd *c = w->job->crowd;
 
-    if (w->status == 200 && is_whole && !w->has_end && !sim_gateway_is_stopping(w->gateway)) blame(w, "the stream ended without an end", "");
+    if (w->status == 200 && is_whole && !w->has_end && w->life == sim_gateway_life(w->gateway)) blame(w, "the stream ended without an end", "");
     if (w->has_end && (c->is_calm || crowd_chance(c, 100) < 60)) w->is_done = true;
     come_back(w, w->status == 200 ? 100 + crowd_chance(c, 200) : 200 + crowd_chance(c, 400));
 }
@@ -321,6 +322,7 @@ void crowd_watch_connect(void *watch)
     if (w->request || w->is_done) return;
     buf_reset(&w->bytes);
     w->gateway = crowd_gateway(c);
+    w->life = w->gateway ? sim_gateway_life(w->gateway) : 0;
     w->wants_snapshot = false;
     w->sessions++;
     if (has_cursor) event_id_format(w->cursor, last);
@@ -343,6 +345,7 @@ void crowd_watch_take_over(struct crowd_watch *w, struct model_request *request,
 {
     w->request = request;
     w->gateway = g;
+    w->life = sim_gateway_life(g);
     w->is_open = true;
     w->status = 200;
     w->sessions++;

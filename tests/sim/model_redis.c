@@ -13,7 +13,7 @@
 #include "tests/sim/model_redis.h"
 #include <assert.h>
 
-enum { CONNS_MAX = 64, CHANNELS_MAX = 2000, ARGS_MAX = 300, TIMEOUT_MS = 5000, DIAL_MS = 60, ARENA_MAX = 64 << 20 };
+enum { CONNS_MAX = 64, CHANNELS_MAX = 2000, ARGS_MAX = 300, TIMEOUT_MS = 5000, DIAL_MIN_MS = 10, DIAL_MS = 60, ARENA_MAX = 64 << 20 };
 
 struct model_redis {
     struct world *world;
@@ -239,7 +239,7 @@ static void conn_linked(void *arg)
 static void conn_dial(struct model_conn *c)
 {
     c->refs++;
-    proc_post(c->proc, (int64_t)chance(c, DIAL_MS), conn_linked, conn_drop, c);
+    proc_post(c->proc, DIAL_MIN_MS + (int64_t)chance(c, DIAL_MS), conn_linked, conn_drop, c);
 }
 
 static void conn_break(struct model_conn *c)
@@ -332,7 +332,6 @@ struct subscribe {
     void *arg;
     char *channel;
     uint32_t life;
-    bool is_fine;
 };
 
 static void subscribe_drop(void *arg)
@@ -349,7 +348,9 @@ static void subscribe_answer(void *arg)
     struct subscribe *s = arg;
     const struct reply ok = {.kind = REPLY_STATUS, .str = VIEW_LIT("OK")};
     const struct err e = {.code = ERR_UNAVAILABLE, .text = "redis: the connection broke"};
-    bool is_fine = s->is_fine && s->life == s->conn->life;
+    struct subscription *entry = map_get(s->conn->channels, view_of(s->channel));
+    /* A link made anew meanwhile has subscribed it; the failure of the old one was told before that was. */
+    bool is_fine = s->conn->is_linked && entry && entry->is_on;
 
     if (!s->conn->is_gone && s->on_ready) s->on_ready(s->arg, is_fine ? &ok : NULL, is_fine ? NULL : &e);
     subscribe_drop(s);
@@ -361,7 +362,7 @@ static void subscribe_arrive(void *arg)
     struct model_conn *c = s->conn;
     struct subscription *entry = map_get(c->channels, view_of(s->channel));
 
-    if (entry && c->is_linked && s->life == c->life) s->is_fine = entry->is_on = true;
+    if (entry && c->is_linked && s->life == c->life) entry->is_on = true;
     proc_post(c->proc, deliver_delay(c), subscribe_answer, subscribe_drop, s);
 }
 

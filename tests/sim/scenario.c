@@ -173,6 +173,7 @@ static void redis_resumes(void *arg)
     struct scenario *s = arg;
 
     world_trace(s->stage.plant.world, "Redis goes on");
+    s->stage.plant.stood_still_ms = world_now_ms(s->stage.plant.world);
     model_redis_resume(s->stage.plant.redis);
 }
 

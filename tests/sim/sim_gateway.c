@@ -19,6 +19,7 @@ struct sim_gateway {
     int64_t stop_ms;
     uint64_t resets;
     bool was_up;
+    unsigned life;
 };
 
 /* --- Redis' boot id ------------------------------------------------------------------------------------------------------ */
@@ -208,6 +209,7 @@ void sim_gateway_start(struct sim_gateway *g)
     proc_revive(g->proc);
     memset(&g->tick, 0, sizeof g->tick);
     g->was_up = false;
+    g->life++;
     make(g);
     link = model_conn_sub_port(g->commands);
     link.listen(link.self, on_no_message, on_link, g);
@@ -251,12 +253,13 @@ void sim_gateway_wind_up(struct sim_gateway *g)
 {
     if (!g->web) return;
     world_trace(g->plant->world, "%s is told to end", proc_name(g->proc));
+    g->life++;
     proc_post(g->proc, 0, wind_up_now, NULL, g);
 }
 
-bool sim_gateway_is_stopping(const struct sim_gateway *g)
+unsigned sim_gateway_life(const struct sim_gateway *g)
 {
-    return !g->web || g->s.is_stopping;
+    return g->life;
 }
 
 bool sim_gateway_is_running(const struct sim_gateway *g)

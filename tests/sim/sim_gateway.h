@@ -13,7 +13,8 @@ void sim_gateway_kill(struct sim_gateway *g); /* kill -9 */
 void sim_gateway_pause(struct sim_gateway *g);
 void sim_gateway_resume(struct sim_gateway *g);
 void sim_gateway_wind_up(struct sim_gateway *g); /* SIGTERM: streams end between two events; it exits soon after */
-bool sim_gateway_is_stopping(const struct sim_gateway *g); /* told to end, or not running */
+/* Rises with every start and every end asked for. */
+unsigned sim_gateway_life(const struct sim_gateway *g);
 bool sim_gateway_is_running(const struct sim_gateway *g);
 const char *sim_gateway_name(const struct sim_gateway *g);
 /* Where clients connect to; NULL: nobody listens. */

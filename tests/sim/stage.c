@@ -81,6 +81,7 @@ void stage_heal(struct stage *s)
 
     world_trace(s->plant.world, "--- all is well again");
     s->is_healed = true;
+    s->plant.stood_still_ms = world_now_ms(s->plant.world);
     model_redis_resume(s->plant.redis);
     if (!model_redis_is_up(s->plant.redis)) model_redis_up(s->plant.redis, false);
     model_kafka_resume(s->plant.kafka);
