@@ -2,10 +2,16 @@
  *
  * A digest has no way to fail that a caller could answer: libcrypto refuses only when it is
  * broken or out of memory, and a wrong digest would make two jobs one. So that is a bug-like
- * end: abort, loudly. */
+ * end: abort, loudly.
+ *
+ * Every submission is digested twice. libcrypto 3's EVP calls look the algorithm up each time,
+ * which costs more than a short digest itself, and keeping the answer would need a global; the
+ * plain SHA256 calls are marked deprecated for that reason alone and use the same code. */
+#define OPENSSL_SUPPRESS_DEPRECATED
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <openssl/sha.h>
 
 #include "common/base/buf.h"
 #include "common/base/hash.h"
@@ -19,22 +25,24 @@ static void hash_must(bool ok)
 
 void hash_sha256(struct view data, unsigned char ret[SHA256_BYTES])
 {
-    hash_must(EVP_Digest(data.len ? data.ptr : "", data.len, ret, NULL, EVP_sha256(), NULL) == 1);
+    SHA256_CTX ctx;
+    hash_must(SHA256_Init(&ctx) == 1);
+    hash_must(SHA256_Update(&ctx, data.len ? data.ptr : "", data.len) == 1);
+    hash_must(SHA256_Final(ret, &ctx) == 1);
 }
 
 void hash_sha256_parts(const struct view *parts, size_t count, unsigned char ret[SHA256_BYTES])
 {
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    hash_must(ctx && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1);
+    SHA256_CTX ctx;
+    hash_must(SHA256_Init(&ctx) == 1);
     for (size_t i = 0; i < count; i++) {
         unsigned char len[8];
         for (unsigned k = 0; k < 8; k++)
             len[k] = (unsigned char)((uint64_t)parts[i].len >> (56 - 8 * k));
-        hash_must(EVP_DigestUpdate(ctx, len, sizeof len) == 1);
-        if (parts[i].len) hash_must(EVP_DigestUpdate(ctx, parts[i].ptr, parts[i].len) == 1);
+        hash_must(SHA256_Update(&ctx, len, sizeof len) == 1);
+        if (parts[i].len) hash_must(SHA256_Update(&ctx, parts[i].ptr, parts[i].len) == 1);
     }
-    hash_must(EVP_DigestFinal_ex(ctx, ret, NULL) == 1);
-    EVP_MD_CTX_free(ctx);
+    hash_must(SHA256_Final(ret, &ctx) == 1);
 }
 
 void hash_hmac_sha256(struct view key, struct view data, unsigned char ret[SHA256_BYTES])
