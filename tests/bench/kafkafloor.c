@@ -6,6 +6,7 @@
  *   kafkafloor ... --mode consume --count N           polls N records, sends two for each to
  * --topic2, commits once a second, ends with the last report
  *
+ * --also TOPIC --also-count N: N more, silent partitions are fetched beside the topic's own.
  * Settings are the product's: idempotent, acks=all, linger 1 ms, lz4, partitions by hand. The topic
  * is made by the caller. One line of JSON. */
 #include "tests/bench/bench.h"
@@ -52,7 +53,8 @@ static void floor_open_producer(struct floor *f, const char *brokers, const char
     f->reports = rd_kafka_queue_get_main(f->producer);
 }
 
-static void floor_open_consumer(struct floor *f, const char *brokers, const char *topic)
+static void floor_open_consumer(struct floor *f, const char *brokers, const char *topic,
+                                const char *also, int also_count)
 {
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     floor_set(conf, "bootstrap.servers", brokers);
@@ -65,6 +67,8 @@ static void floor_open_consumer(struct floor *f, const char *brokers, const char
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(FLOOR_PARTITIONS);
     for (int p = 0; p < FLOOR_PARTITIONS; p++)
         rd_kafka_topic_partition_list_add(list, topic, p)->offset = RD_KAFKA_OFFSET_BEGINNING;
+    for (int n = 0; n < also_count; n++)
+        rd_kafka_topic_partition_list_add(list, also, n)->offset = RD_KAFKA_OFFSET_BEGINNING;
     rd_kafka_assign(f->consumer, list);
     rd_kafka_topic_partition_list_destroy(list);
 }
@@ -183,7 +187,9 @@ int main(int argc, char **argv)
     f.topic = rd_kafka_topic_new(f.producer, topic, NULL);
     f.topic2 = rd_kafka_topic_new(f.producer, bench_word(argc, argv, "--topic2", topic), NULL);
     bool reads = strcmp(mode, "idle") == 0 || strcmp(mode, "consume") == 0;
-    if (reads) floor_open_consumer(&f, brokers, topic);
+    if (reads)
+        floor_open_consumer(&f, brokers, topic, bench_word(argc, argv, "--also", ""),
+                            (int)bench_number(argc, argv, "--also-count", 0));
     int64_t start = bench_now_us(), cpu = bench_cpu_us();
     if (strcmp(mode, "idle") == 0)
         floor_idle(&f, count);
