@@ -10,7 +10,7 @@
 #include "common/base/json.h"
 #include <assert.h>
 
-enum { EXCHANGE_SLOW_MS = 2000 };
+enum { EXCHANGE_SLOW_MS = 2000, EXCHANGE_SURE_MS = SUBMIT_ADMIT_MS };
 
 /* --- end --- */
 
@@ -204,10 +204,14 @@ void exchange_refuse(struct exchange *x, enum problem problem, const char *detai
 
 void exchange_unknown(struct exchange *x, bool built)
 {
-    if (built)
+    /* Accepted jobs may not stand in the view yet when Redis was away or slow: their ids are never
+     * called unknown. */
+    int64_t now = x->s->clock->mono_ms;
+    bool is_sure = now >= x->s->sure_ms && now - x->start_ms < EXCHANGE_SURE_MS;
+    if (built && is_sure)
         exchange_refuse(x, PROBLEM_NOT_FOUND, NULL);
     else
-        exchange_refuse(x, PROBLEM_UNAVAILABLE, "the view of this job's home is being rebuilt");
+        exchange_refuse(x, PROBLEM_UNAVAILABLE, "the view of this job's home is not whole yet");
 }
 
 /* --- streams --- */

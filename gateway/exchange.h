@@ -45,6 +45,7 @@ struct service {
     struct folds *folds;
     struct tails *tails;
     char boot[64];       /* Redis' boot id, "" = not known */
+    int64_t sure_ms;     /* unknown ids are known to be unknown from then on (monotonic): Redis was away before */
     bool is_kafka_ready; /* topics are there */
     bool is_stopping;
     struct buf scratch; /* for bodies of answers: reset by who uses it */

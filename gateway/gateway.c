@@ -75,6 +75,7 @@ static void gateway_on_redis(void *arg, bool is_up)
 {
     struct gateway *g = arg;
     g->s.boot[0] = '\0';
+    g->s.sure_ms = g->s.clock->mono_ms + g->config->consumer.lease_ttl_ms;
     if (is_up && g->s.fn) fn_boot(g->s.fn, gateway_on_boot, g);
 }
 

@@ -124,6 +124,8 @@ static void retry_found_old(void *arg, const struct err *e, const struct fn_meta
         exchange_refuse(x, PROBLEM_UNAVAILABLE, "Redis is away");
     } else if (!exchange_may_see(x, m)) {
         exchange_unknown(x, m->built);
+    } else if (!job_status_is_terminal(m->status) && !m->built) {
+        exchange_unknown(x, false); /* the view may be older than its end */
     } else if (!job_status_is_terminal(m->status)) {
         exchange_refuse(x, PROBLEM_CONFLICT, "the job has not ended; cancel it first");
     } else if (!retry_read_origin(m->origin, t)) {

@@ -20,6 +20,8 @@
 
 enum { SUBMIT_KEY_MAX = 4096 }; /* of the body's routing key; job_request_read bounds it further */
 
+enum { SUBMIT_ADMIT_AGAIN_MS = 250, SUBMIT_ADMIT_FOR_MS = 30000 };
+
 enum submission_state {
     SUBMISSION_QUOTA,
     SUBMISSION_RESERVING,
@@ -31,8 +33,8 @@ struct submission {
     struct list_link link;
     struct submit *submit;
     enum submission_state state;
-    bool is_keyed, is_replay, is_answered;
-    int64_t max_queued;
+    bool is_keyed, is_replay, is_answered, is_settled;
+    int64_t max_queued, reported_ms;
     submit_answer_fn *fn;
     void *arg;
     char *value; /* kept while it has to wait; NULL on the way out */
@@ -135,22 +137,53 @@ static void submission_settle(const struct submission *n, int64_t queued)
     quota_settle(n->submit->o.quota, view_of(n->head.tenant), queued);
 }
 
+static void submission_admit(struct submission *n);
+
+static void submission_admit_again(void *arg)
+{
+    submission_admit(arg);
+}
+
+/* Accepted it is; until it stands in the view too its id would be unknown, so the admit is tried
+ * again for a while. After that the worker that takes the job makes the entry. False: not any more.
+ */
+static bool submission_admit_later(struct submission *n)
+{
+    const struct submit *s = n->submit;
+    bool is_worth_it = s->o.clock->mono_ms < n->reported_ms + SUBMIT_ADMIT_FOR_MS &&
+                       s->all.count < s->o.under_way_max / 2;
+    return is_worth_it &&
+           timerq_set(s->o.timers, &n->patience, s->o.clock->mono_ms + SUBMIT_ADMIT_AGAIN_MS,
+                      submission_admit_again, n);
+}
+
 static void submission_admitted(void *arg, const struct err *e, const struct fn_admitted *a)
 {
     struct submission *n = arg;
-    submission_settle(n, e ? -1 : a->queued);
+    if (!n->is_settled) submission_settle(n, e ? -1 : a->queued);
+    n->is_settled = true;
     if (!e && a->kind == FN_ADMIT_OTHER_PAYLOAD && n->is_keyed) {
         submission_refuse(n, PROBLEM_IDEMPOTENCY_MISMATCH,
                           "another payload came first under this Idempotency-Key");
         return;
     }
     submission_accept(n, e ? JOB_QUEUED : a->status);
-    submission_end(n);
+    if (!e || !submission_admit_later(n)) submission_end(n);
 }
 
 static void submission_impatient(void *arg)
 {
     submission_accept(arg, JOB_QUEUED); /* the view follows; submission_admitted ends it */
+}
+
+static void submission_admit(struct submission *n)
+{
+    struct submit *s = n->submit;
+    const struct fn_job job = {.head = &n->head,
+                               .metadata = view_of(n->metadata),
+                               .queued_ts_ms = n->head.created_ms,
+                               .index_ms = s->o.results_ms};
+    fn_admit(s->o.fn, &job, submission_admitted, n);
 }
 
 static void submission_reported(void *arg, const struct producer_report *r)
@@ -169,15 +202,12 @@ static void submission_reported(void *arg, const struct producer_report *r)
         return;
     }
     n->state = SUBMISSION_ADMITTING;
+    n->reported_ms = s->o.clock->mono_ms;
     snprintf(n->head.origin, sizeof n->head.origin, "%s/%d/%lld", s->o.topics->names[r->topic],
              (int)r->partition, (long long)r->offset);
-    const struct fn_job job = {.head = &n->head,
-                               .metadata = view_of(n->metadata),
-                               .queued_ts_ms = n->head.created_ms,
-                               .index_ms = s->o.results_ms};
     timerq_set(s->o.timers, &n->patience, s->o.clock->mono_ms + SUBMIT_ADMIT_MS,
                submission_impatient, n);
-    fn_admit(s->o.fn, &job, submission_admitted, n);
+    submission_admit(n);
 }
 
 /* --- the record --- */
