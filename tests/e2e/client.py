@@ -103,6 +103,8 @@ class Api:
         while time.monotonic() < deadline:
             api = Api(urls[turn % len(urls)], self.key) if urls else self
             turn, here = turn + 1, 0
+            if seen and seen[-1].type == "reset":
+                seen.pop()  # its snapshot did not come: the next connection says anew whether the cursor holds
             try:
                 for event in api.events(job, last, limit_s=10):
                     seen.append(event)
