@@ -42,10 +42,11 @@ static struct model_web *web_of(struct sim_gateway *g)
 struct errand {
     struct list_link link; /* in crowd->errands */
     struct model_request *request;
-    struct crowd_job *job;
+    struct crowd *crowd;
+    struct crowd_job *job; /* NULL: of no job */
     void (*done)(struct errand *e);
     const char *method, *what; /* "", "/cancel", "/retry" */
-    char id[40];
+    char id[40]; /* "": the list of all */
     size_t tenant;
     struct crowd_get *into; /* NULL: its own */
     struct crowd_get own;
@@ -65,7 +66,7 @@ static void errand_free(struct errand *e)
 {
     struct pair *p = e->pair;
 
-    list_remove(&e->job->crowd->errands, &e->link);
+    list_remove(&e->crowd->errands, &e->link);
     if (e->request) model_request_leave(e->request);
     if (p && --p->refs == 0) {
         buf_fini(&p->body[0]);
@@ -102,30 +103,38 @@ static void errand_go(void *errand)
 {
     static const struct model_client_sink sink = {.on_head = errand_head, .on_body = errand_body, .on_end = errand_end};
     struct errand *e = errand;
-    struct crowd *c = e->job->crowd;
+    struct crowd *c = e->crowd;
     char path[96];
     struct model_ask ask = {.method = e->method, .path = path, .key = plant_keys[e->tenant]};
 
-    snprintf(path, sizeof path, "/v1/jobs/%s%s", e->id, e->what);
+    snprintf(path, sizeof path, "/v1/jobs%s%s%s", e->id[0] ? "/" : "?limit=500", e->id, e->what);
     e->into->status = 0;
     buf_reset(&e->into->body);
     e->request = model_request_new(c->plant->world, web_of(crowd_gateway(c)), &ask, &sink, e);
 }
 
-static struct errand *errand_new(struct crowd_job *j, const char *method, const char *what, void (*done)(struct errand *e))
+static struct errand *errand_of(struct crowd *c, const char *method, const char *what, void (*done)(struct errand *e))
 {
     struct errand *e = calloc(1, sizeof *e);
 
     assert(e);
-    e->job = j;
+    e->crowd = c;
     e->method = method;
     e->what = what;
     e->done = done;
-    e->tenant = j->tenant;
-    snprintf(e->id, sizeof e->id, "%s", j->id);
     buf_init(&e->own.body, ANSWER_MAX);
     e->into = &e->own;
-    list_push(&j->crowd->errands, &e->link);
+    list_push(&c->errands, &e->link);
+    return e;
+}
+
+static struct errand *errand_new(struct crowd_job *j, const char *method, const char *what, void (*done)(struct errand *e))
+{
+    struct errand *e = errand_of(j->crowd, method, what, done);
+
+    e->job = j;
+    e->tenant = j->tenant;
+    snprintf(e->id, sizeof e->id, "%s", j->id);
     return e;
 }
 
@@ -134,12 +143,12 @@ static bool errand_again(struct errand *e)
 {
     int status = e->into->status;
 
-    if (status != 503 && status != 0 && !(status == 404 && crowd_may_be_unknown(e->job->crowd))) return false;
+    if (status != 503 && status != 0 && !(status == 404 && crowd_may_be_unknown(e->crowd))) return false;
     if (++e->tries > TRIES_MAX) {
-        plant_blame(e->job->crowd->plant, "job %s: %s%s was never answered but by 503", e->id, e->method, e->what);
+        plant_blame(e->crowd->plant, "job %s: %s%s was never answered but by 503", e->id, e->method, e->what);
         return false;
     }
-    crowd_after(e->job->crowd, 200 + crowd_chance(e->job->crowd, 600), errand_go, e);
+    crowd_after(e->crowd, 200 + crowd_chance(e->crowd, 600), errand_go, e);
     return true;
 }
 
@@ -502,7 +511,13 @@ void crowd_free(struct crowd *c)
         free(j->body);
         free(j);
     }
+    for (size_t i = 0; i < PLANT_TENANTS; i++) buf_fini(&c->lists[i].body);
     free(c);
+}
+
+const struct crowd_get *crowd_list(const struct crowd *c, size_t tenant)
+{
+    return &c->lists[tenant];
 }
 
 void crowd_calm(struct crowd *c)
@@ -528,12 +543,21 @@ static void get_done(struct errand *e)
 {
     if (errand_again(e)) return;
     e->into->is_done = true;
-    e->job->crowd->gets_open--;
+    e->crowd->gets_open--;
     errand_free(e);
 }
 
 void crowd_ask_all(struct crowd *c)
 {
+    for (size_t i = 0; i < PLANT_TENANTS; i++) {
+        struct errand *e = errand_of(c, "GET", "", get_done);
+
+        buf_init(&c->lists[i].body, ANSWER_MAX);
+        e->tenant = i;
+        e->into = &c->lists[i];
+        c->gets_open++;
+        errand_go(e);
+    }
     for (size_t i = 0; i < c->count; i++) {
         struct crowd_job *j = c->jobs[i];
         struct errand *e;

@@ -91,9 +91,10 @@ struct crowd_job *crowd_submit(struct crowd *c, const struct crowd_wish *wish);
 void crowd_calm(struct crowd *c);
 /* Every wish came to its answer, every watcher of an accepted job to the end. */
 bool crowd_is_done(const struct crowd *c);
-/* GET of every accepted job; done when crowd_has_all. */
+/* GET of every accepted job, and every tenant's list; done when crowd_has_all. */
 void crowd_ask_all(struct crowd *c);
 bool crowd_has_all(const struct crowd *c);
+const struct crowd_get *crowd_list(const struct crowd *c, size_t tenant);
 size_t crowd_count(const struct crowd *c);
 struct crowd_job *crowd_job(const struct crowd *c, size_t index);
 /* An accepted job by its id; NULL: none. */

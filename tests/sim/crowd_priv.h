@@ -10,6 +10,7 @@ struct crowd {
     struct crowd_job *jobs[CROWD_JOBS_MAX];
     size_t count;
     struct list errands; /* small requests under way */
+    struct crowd_get lists[PLANT_TENANTS];
     size_t gets_open;
     bool is_calm;
 };

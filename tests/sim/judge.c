@@ -1,8 +1,11 @@
+#define _GNU_SOURCE /* memmem */
 /* The judgement when all is over: promises A to E, each from at least two sides. */
 #include "tests/sim/judge_priv.h"
 
 #include "common/base/hash.h"
 #include <assert.h>
+
+enum { CANCEL_CALM_MS = 1500, CANCEL_MS = 40000 };
 
 struct verdict {
     struct judge *j;
@@ -39,6 +42,8 @@ static bool has_burning_call(const struct verdict *v, const struct judged *d)
     return false;
 }
 
+static void judge_cancel(const struct verdict *v, const struct judged *d, const struct crowd_job *c);
+
 static void judge_reason(const struct verdict *v, const struct judged *d)
 {
     struct plant *p = v->j->plant;
@@ -62,7 +67,8 @@ static void judge_reason(const struct verdict *v, const struct judged *d)
 
 static void judge_get(const struct verdict *v, const struct judged *d, const struct crowd_job *c)
 {
-    static const char *const members[] = {"status", "output", "error", "ended_at"};
+    /* metadata, the last, is not in the end of a job that nobody ran to its end: its value is not looked at */
+    static const char *const members[] = {"status", "workflow", "class", "output", "error", "ended_at", "usage", "cost", "metadata"};
     struct plant *p = v->j->plant;
     struct view shown;
 
@@ -72,7 +78,7 @@ static void judge_get(const struct verdict *v, const struct judged *d, const str
         plant_blame(p, "A: job %s ended %s, and its GET answers %d", d->id, end_name(d), c->final->status);
         return;
     }
-    for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+    for (size_t i = 0; i < sizeof members / sizeof *members - (d->end == JOB_SUCCEEDED ? 0 : 1); i++)
         if (!view_eq(member(shown, members[i]), member(d->end_value, members[i])))
             plant_blame(p, "A: job %s ended %s in the log; its GET shows another %s: %.*s", d->id, end_name(d), members[i],
                         (int)member(shown, members[i]).len, member(shown, members[i]).ptr);
@@ -120,6 +126,7 @@ static void judge_accepted(const struct verdict *v, const struct crowd_job *c)
     judge_key(v, c);
     if (!d->has_end) return; /* blamed for all jobs of the log */
     judge_get(v, d, c);
+    judge_cancel(v, d, c);
     status = member(buf_view(&c->answer), "status");
     if (c->mode == CROWD_WAIT && c->status == 200 && !text_is(status, end_name(d)))
         plant_blame(v->j->plant, "A: job %s ended %s, and who waited for it was told %.*s", d->id, end_name(d), (int)status.len, status.ptr);
@@ -138,6 +145,40 @@ static void judge_redis(const struct verdict *v, const struct judged *d)
     if (!view_eq_str(st, end_name(d)))
         plant_blame(v->j->plant, "A: job %s ended %s, and Redis says %.*s", d->id, end_name(d), (int)st.len, st.ptr ? st.ptr : "");
     if (reply_str(reply_at(r, 1)).len > 0) plant_blame(v->j->plant, "E: job %s ended, and somebody still holds its lease", d->id);
+}
+
+/* --- D: lists show all that is one's own, and nothing else ----------------------------------------------------------------------- */
+static void judge_lists(const struct verdict *v)
+{
+    for (size_t i = 0; i < crowd_count(v->crowd); i++) {
+        const struct crowd_job *c = crowd_job(v->crowd, i);
+
+        for (size_t t = 0; t < PLANT_TENANTS && c->is_accepted; t++) {
+            const struct crowd_get *list = crowd_list(v->crowd, t);
+            bool is_there = list->body.len > 0 && memmem(list->body.data, list->body.len, c->id, strlen(c->id));
+
+            if (is_there && t != c->tenant) plant_blame(v->j->plant, "D: job %s stands in the list of %s", c->id, plant_tenants[t]);
+            if (!is_there && t == c->tenant) plant_blame(v->j->plant, "A: job %s is not in its tenant's list (%d)", c->id, list->status);
+        }
+    }
+}
+
+/* An acknowledged cancel is heard: within seconds when nothing is done to the world, before long in any case. */
+static void judge_cancel(const struct verdict *v, const struct judged *d, const struct crowd_job *c)
+{
+    int64_t late_ms = v->expect->is_calm ? CANCEL_CALM_MS : CANCEL_MS;
+
+    if (c->canceled_ms < 0) return;
+    if (d->has_end && d->end != JOB_CANCELED && d->end_ms > c->canceled_ms + late_ms)
+        plant_blame(v->j->plant, "A: job %s: its cancel was acknowledged, and %lld ms later it ended %s", d->id,
+                    (long long)(d->end_ms - c->canceled_ms), end_name(d));
+    for (size_t i = 0; v->expect->is_calm && i < model_provider_calls(v->j->plant->provider); i++) {
+        const struct call_entry *e = model_provider_call(v->j->plant->provider, i);
+
+        if (strncmp(e->identity, d->id, JOB_ID_LEN) == 0 && e->ended_ms > c->canceled_ms + late_ms)
+            plant_blame(v->j->plant, "C: the call %s goes on %lld ms after its job's cancel", e->identity,
+                        (long long)(e->ended_ms - c->canceled_ms));
+    }
 }
 
 /* --- B: the same stream for everybody ------------------------------------------------------------------------------------------ */
@@ -178,7 +219,7 @@ static void judge_watch(const struct verdict *v, const struct judged *d, const s
                     (unsigned long long)last->id.epoch, (unsigned long long)last->id.seq);
     else if (!view_eq(member(view_make(last->data, last->len), "output"), member(d->end_value, "output")))
         plant_blame(v->j->plant, "B: job %s: the end that a watcher saw has another output than the log", d->id);
-    if (v->expect->is_calm && w->resets > 0) plant_blame(v->j->plant, "B: job %s: a reset, and nothing was lost", d->id);
+    if (v->expect->is_calm && w->resets > 0 && !v->expect->are_streams_short) plant_blame(v->j->plant, "B: job %s: a reset, and nothing was lost", d->id);
 }
 
 static void judge_watches(const struct verdict *v, const struct crowd_job *c)
@@ -371,5 +412,6 @@ void judge_all(struct judge *j, struct crowd *crowd, const struct judge_expect *
         judge_call(&v, i);
         judge_whole(&v, i);
     }
+    judge_lists(&v);
     judge_left_over(&v);
 }

@@ -15,6 +15,7 @@ bool judge_all_committed(struct judge *j);
 
 struct judge_expect {
     bool is_calm; /* nothing was done to this world: every job runs undisturbed */
+    bool are_streams_short; /* streams end their life soon after their job: who comes later gets a snapshot */
 };
 /* When all is over: blames what it finds. */
 void judge_all(struct judge *j, struct crowd *c, const struct judge_expect *e);

@@ -181,7 +181,9 @@ static void refusal(struct http_call *h)
                    [PLAN_OUTAGE] = {503, "server_is_overloaded"}};
     char text[160];
 
-    head(h, answers[h->plan].status, h->plan == PLAN_THROTTLE ? "1" : NULL);
+    bool is_long = h->plan == PLAN_THROTTLE && world_chance(h->client->provider->world, h->client->provider->faults.long_wait);
+
+    head(h, answers[h->plan].status, is_long ? "75" : h->plan == PLAN_THROTTLE ? "1" : NULL);
     snprintf(text, sizeof text, "{\"error\":{\"message\":\"no\",\"type\":\"t\",\"param\":null,\"code\":\"%s\"}}", answers[h->plan].code);
     if (!h->canceled) body(h, text);
     if (!h->canceled) finish(h, CALL_REFUSED, ERR_OK, "");

@@ -14,6 +14,7 @@ void model_provider_free(struct model_provider *m);
 
 struct provider_faults { /* percent of calls */
     unsigned throttle, error, outage, cut, garbage, stall, refuse;
+    unsigned long_wait; /* of the throttled: Retry-After is more than a minute */
 };
 void model_provider_set(struct model_provider *m, const struct provider_faults *f);
 void model_provider_speed(struct model_provider *m, int64_t first_ms_max, int64_t token_ms_max, int64_t tokens_max);

@@ -30,7 +30,8 @@ static void put_config(struct buf *out, const struct plant_options *o)
     buf_printf(out, "gateway: {heartbeat: %lldms, retry: 100ms, watcher_bytes_max: 4096}\n", (long long)o->heartbeat_ms);
     buf_printf(out, "consumer: {lease_ttl: %dms, drain_timeout: 5s, max_attempts: 3, max_jobs: %lld}\n", PLANT_LEASE_MS,
                (long long)o->max_jobs);
-    buf_put_str(out, "retention: {results: 7d, events: 24h}\nproviders: {main: {kind: openai, base_url: \"http://provider.example/v1\"}}\n");
+    buf_printf(out, "retention: {results: 7d, events: %lldms}\n", (long long)(o->events_ms ? o->events_ms : 24 * 3600 * 1000));
+    buf_put_str(out, "providers: {main: {kind: openai, base_url: \"http://provider.example/v1\"}}\n");
     buf_put_str(out, "models:\n");
     for (int i = 0; i < 2; i++)
         buf_printf(out,

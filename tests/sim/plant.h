@@ -18,6 +18,7 @@ struct plant_options {
     int64_t requests_per_minute;       /* of every model; 0 = no limit */
     int64_t max_jobs;                  /* of a worker at once */
     int64_t heartbeat_ms;              /* of quiet streams */
+    int64_t events_ms;                 /* retention of ended streams; 0 = a day */
 };
 
 struct plant {

@@ -246,6 +246,7 @@ static void disturb_provider(struct scenario *s)
     shares[n++] = &f.stall;
     shares[n++] = &f.refuse;
     for (int i = 0; i < 3; i++) *shares[chance(s, 7)] = (unsigned)chance(s, 33);
+    f.long_wait = chance(s, 4) == 0 ? 40 : 0;
     world_trace(s->stage.plant.world, "the provider is unwell: 429 %u, 500 %u, 503 %u, cut %u, garbage %u, stall %u, refused %u", f.throttle,
                 f.error, f.outage, f.cut, f.garbage, f.stall, f.refuse);
     model_provider_set(s->stage.plant.provider, &f);
@@ -426,13 +427,14 @@ bool scenario_run(uint64_t seed, bool trace, const struct workflows *ws, struct 
     o.plant.requests_per_minute = rng_below(&rng, 8) == 0 ? 600 : 0;
     o.plant.max_jobs = rng_below(&rng, 4) == 0 ? 4 : 100;
     o.plant.heartbeat_ms = 1000 + (int64_t)rng_below(&rng, 5000);
+    o.plant.events_ms = rng_below(&rng, 6) == 0 ? 2000 : 0;
     o.workers = 2 + (size_t)rng_below(&rng, 3);
     o.gateways = 1 + (size_t)rng_below(&rng, 2);
     s->is_calm = rng_below(&rng, 12) == 0;
     stage_init(&s->stage, &o);
     plan(s);
     stage_run_for(&s->stage, FAULTS_UNTIL_MS);
-    const struct judge_expect expect = {.is_calm = s->is_calm};
+    const struct judge_expect expect = {.is_calm = s->is_calm, .are_streams_short = o.plant.events_ms > 0};
     is_good = stage_finish(&s->stage, &expect);
     ret->hash = world_hash(s->stage.plant.world);
     ret->virtual_ms = world_now_ms(s->stage.plant.world);
