@@ -6,9 +6,7 @@
 
 enum { ADAPT_TPS_MAX = 64, ADAPT_PREFETCH = 500, ADAPT_GROUP_MAX = 160 };
 
-/* --- intake
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- intake ---------------------------------------------------------------------------------- */
 struct adapt_positions {
     struct adapt *a;
     intake_positions_fn *done;
@@ -133,9 +131,7 @@ struct intake_port adapt_intake_port(struct adapt *a)
                                 .leave = adapt_leave};
 }
 
-/* --- from the group
- * -----------------------------------------------------------------------------------------------
- */
+/* --- from the group -------------------------------------------------------------------------- */
 static void adapt_on_assigned(void *arg, const int32_t *partitions, size_t count)
 {
     struct adapt *a = arg;
@@ -189,9 +185,7 @@ enum err_code adapt_join(struct adapt *a, const struct config *config, struct er
     return a->consumer ? ERR_OK : err->code;
 }
 
-/* --- replays
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- replays --------------------------------------------------------------------------------- */
 static void *adapt_replay_start(void *self, const struct replay_ask *ask, struct err *err)
 {
     struct adapt *a = self;

@@ -41,9 +41,7 @@ struct call {
 static void call_on_grant(void *arg);
 static void call_on_wait(void *arg, int64_t until_wall_ms);
 
-/* --- shared
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- shared ---------------------------------------------------------------------------------- */
 void call_env_init(struct call_env *env)
 {
     list_init(&env->texts);
@@ -83,9 +81,7 @@ static void call_count(struct call *c, const char *outcome)
     metric_add(metric_series(c->env->meters.requests, labels), 1);
 }
 
-/* --- in and out
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- in and out ------------------------------------------------------------------------------ */
 struct call *call_new(struct call_env *env, const struct call_ask *ask,
                       const struct call_sink *sink, void *arg, struct err *err)
 {
@@ -143,9 +139,7 @@ struct call *call_of_link(struct list_link *k)
     return LIST_ITEM(k, struct call, link);
 }
 
-/* --- text
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- text ------------------------------------------------------------------------------------ */
 static void call_tell_text(struct call *c)
 {
     if (c->has_text) call_unqueue(c);
@@ -191,9 +185,7 @@ static void call_gather(struct call *c, struct view text)
     }
 }
 
-/* --- the ways out
- * -------------------------------------------------------------------------------------------------
- */
+/* --- the ways out ---------------------------------------------------------------------------- */
 static void call_on_linger_timer(void *arg)
 {
     struct call_env *env = arg;
@@ -314,9 +306,7 @@ void call_cut(struct call *c, bool tell_text)
     call_free(c);
 }
 
-/* --- the reply
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- the reply ------------------------------------------------------------------------------- */
 static void call_on_head(void *arg, int status, const struct http_header *headers, size_t count)
 {
     struct call *c = arg;
@@ -349,9 +339,7 @@ static void call_on_end(void *arg, const struct err *e)
     call_leave(c, verdict, &out, true);
 }
 
-/* --- going out
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- going out ------------------------------------------------------------------------------- */
 static bool call_send(struct call *c, const struct llm_wire *w, struct err *err)
 {
     static const struct http_sink sink = {

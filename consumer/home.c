@@ -23,9 +23,7 @@ enum {
 
 static void home_ask(struct home *h);
 
-/* --- made and lost
- * ------------------------------------------------------------------------------------------------
- */
+/* --- made and lost --------------------------------------------------------------------------- */
 struct home *home_new(struct worker *w, uint32_t partition)
 {
     struct home *h = calloc(1, sizeof *h);
@@ -120,9 +118,7 @@ bool home_take_answer(struct home *h)
     return !home_answered(h);
 }
 
-/* --- where to begin
- * -----------------------------------------------------------------------------------------------
- */
+/* --- where to begin -------------------------------------------------------------------------- */
 static void home_again(struct home *h)
 {
     h->state = HOME_ASKING;
@@ -201,8 +197,7 @@ void home_start(struct home *h)
     home_ask(h);
 }
 
-/* --- the tail's waiters
- * ------------------------------------------------------------------------------------------- */
+/* --- the tail's waiters ---------------------------------------------------------------------- */
 struct known_job *home_known(const struct home *h, const struct job_id *id)
 {
     return h->state == HOME_READY ? known_find(h->known, id) : NULL;
@@ -227,9 +222,7 @@ void home_unawait(struct jobrun *r)
     r->awaiting_home = NULL;
 }
 
-/* --- commits
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- commits --------------------------------------------------------------------------------- */
 static bool home_has_caught_up(struct home *h)
 {
     if (h->has_caught_up) return true;
@@ -314,9 +307,7 @@ void home_on_commit(struct home *h, enum topic topic, const struct err *e)
     if (h->commits_out > 0 && --h->commits_out == 0) home_commit_floor(h);
 }
 
-/* --- time
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- time ------------------------------------------------------------------------------------ */
 void home_tick(void *arg)
 {
     struct home *h = arg;

@@ -51,16 +51,13 @@ void home_free(struct home *h); /* worker_free */
 /* First thing in an answer counted in ops: false = the home is lost (and may be freed now). */
 bool home_take_answer(struct home *h);
 
-/* --- the log
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- the log --------------------------------------------------------------------------------- */
 struct known_job *home_known(const struct home *h, const struct job_id *id);
 int64_t home_tail(const struct home *h);
 void home_await(struct home *h, struct jobrun *r);
 void home_unawait(struct jobrun *r);
 
-/* --- turns. budget: records at most; returns how many were read
- * --------------------------------------------------- */
+/* --- turns. budget: records at most; returns how many were read ------------------------------ */
 size_t home_read_tail(struct home *h, size_t budget);
 size_t home_read_intake(struct home *h, size_t budget);
 /* Every record that was in an intake topic at this time (monotonic) has been read. */
@@ -70,15 +67,12 @@ bool home_has_read_all(const struct home *h,
 void home_wake_at(struct home *h, int64_t mono_ms); /* another look then, or earlier */
 void home_tick(void *home);
 
-/* --- commits
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- commits --------------------------------------------------------------------------------- */
 void home_commit(struct home *h);
 void home_commit_last(struct home *h); /* revoked, leaving: windows only */
 void home_on_commit(struct home *h, enum topic topic, const struct err *e);
 
-/* --- items (home_items.c)
- * ----------------------------------------------------------------------------------------- */
+/* --- items (home_items.c) -------------------------------------------------------------------- */
 /* Takes the item in. False: it cannot be known (full): its offset stays open. */
 bool home_place(struct home *h, struct item *it);
 void home_judge_all(struct home *h, struct known_job *j);

@@ -7,9 +7,7 @@
 
 enum { HOME_CLOSE_TURN_MAX = 64 };
 
-/* --- marking
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- marking --------------------------------------------------------------------------------- */
 static void home_nudge_ignore(void *arg, const struct err *e, const struct fn_canceled *c)
 {
     (void)arg, (void)e, (void)c;
@@ -48,9 +46,7 @@ static void home_close_later(struct home *h, struct known_job *j)
     home_wake_at(h, j->close_ms);
 }
 
-/* --- closing
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- closing --------------------------------------------------------------------------------- */
 static bool home_may_close(const struct known_job *j, const char *tenant)
 {
     return known_phase(j) == LEDGER_ENDED || known_is_canceled(j, tenant);
@@ -188,8 +184,7 @@ void home_close_pending(struct home *h)
     }
 }
 
-/* --- unreadable records
- * ------------------------------------------------------------------------------------------- */
+/* --- unreadable records ---------------------------------------------------------------------- */
 struct home_letter {
     struct list_link link; /* in w->letters */
     struct outbox_entry out;

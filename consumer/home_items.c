@@ -9,9 +9,7 @@
 
 enum { HOME_SLEEP_MAX_MS = 5000 };
 
-/* --- out of memory
- * ------------------------------------------------------------------------------------------------
- */
+/* --- out of memory --------------------------------------------------------------------------- */
 void item_unwait(struct worker *w, struct item *it)
 {
     struct home *h = it->home;
@@ -51,9 +49,7 @@ void home_complete(struct home *h, struct item *it)
     if (j) known_release(h->known, j);
 }
 
-/* --- lining up
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- lining up ------------------------------------------------------------------------------- */
 static void item_on_timer(void *arg)
 {
     struct item *it = arg;
@@ -204,9 +200,7 @@ void home_unblock(struct home *h)
     }
 }
 
-/* --- judging
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- judging --------------------------------------------------------------------------------- */
 static bool home_has_other_first(const struct known_job *j, const struct item *it)
 {
     for (struct list_link *k = list_first(&j->items); k; k = list_next(&j->items, k)) {
@@ -286,9 +280,7 @@ bool home_place(struct home *h, struct item *it)
     return true;
 }
 
-/* --- runs give back
- * -----------------------------------------------------------------------------------------------
- */
+/* --- runs give back -------------------------------------------------------------------------- */
 static void home_settle(struct home *h, struct known_job *j)
 {
     struct list_link *k;
@@ -368,9 +360,7 @@ void home_run_over(struct jobrun *r, enum jobrun_outcome outcome)
     if (j && outcome != JOBRUN_ENDED && known_has_cancel(j)) home_canceled(h, j);
 }
 
-/* --- the view
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- the view -------------------------------------------------------------------------------- */
 void home_unbuilt(struct home *h)
 {
     h->is_built = false;

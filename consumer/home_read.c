@@ -16,9 +16,7 @@ enum {
     HOME_FETCH_MS = 60000 /* a record may take so long from the log to us */
 };
 
-/* --- the log
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- the log --------------------------------------------------------------------------------- */
 /* What a record means for a job that runs here. */
 static void home_state_of_run(struct home *h, struct known_job *j, struct jobrun *r,
                               const struct state_record *s)
@@ -127,9 +125,7 @@ size_t home_read_tail(struct home *h, size_t budget)
     return n;
 }
 
-/* --- intake
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- intake ---------------------------------------------------------------------------------- */
 static bool home_is_class_empty(const struct home *h)
 {
     return scheduler_lane_count(h->w->sched, SCHED_INTERACTIVE) +

@@ -69,8 +69,7 @@ struct known_job *jobrun_known(const struct jobrun *r)
     return h ? home_known(h, &r->id) : NULL;
 }
 
-/* --- asking for the lease
- * ----------------------------------------------------------------------------------------- */
+/* --- asking for the lease -------------------------------------------------------------------- */
 static void jobrun_on_lease(void *arg, const struct err *e, const struct fn_lease *l);
 static void jobrun_on_timer(void *arg);
 
@@ -123,25 +122,53 @@ bool jobrun_begin(struct worker *w, struct item *item)
     return true;
 }
 
-/* Ends that need no run: nothing of the value is looked at. True: it is closing. */
+/* Ends that need no run. Nothing of the value is looked at: it may be what kills workers. */
 static bool jobrun_is_due_to_close(struct jobrun *r, int64_t attempts)
 {
     const struct job_head *head = &r->item->head;
     int64_t max =
         head->max_attempts > 0 ? head->max_attempts : r->w->ports.config->consumer.max_attempts;
     if (r->item->is_poison) {
-        jobrun_close_as(r, JOB_FAILED, PROBLEM_POISON, "the job's record cannot be read", false);
+        r->ending = (struct jobrun_ending){JOB_FAILED, PROBLEM_POISON,
+                                           "the job's record cannot be read", false};
     } else if (r->is_canceled) {
-        jobrun_close_as(r, JOB_CANCELED, PROBLEM_CANCELED, "the job was canceled", false);
+        r->ending =
+            (struct jobrun_ending){JOB_CANCELED, PROBLEM_CANCELED, "the job was canceled", false};
     } else if (head->deadline_ms > 0 && head->deadline_ms <= r->w->ports.clock->wall_ms) {
-        jobrun_close_as(r, JOB_EXPIRED, PROBLEM_DEADLINE, "the deadline passed", false);
+        r->ending =
+            (struct jobrun_ending){JOB_EXPIRED, PROBLEM_DEADLINE, "the deadline passed", false};
     } else if (attempts >= max) {
-        jobrun_close_as(r, JOB_FAILED, PROBLEM_ATTEMPTS_EXHAUSTED, "the job's attempts are used up",
-                        true);
+        r->ending = (struct jobrun_ending){JOB_FAILED, PROBLEM_ATTEMPTS_EXHAUSTED,
+                                           "the job's attempts are used up", true};
     } else {
         return false;
     }
     return true;
+}
+
+/* The metadata of a job that ends unread comes from Redis, if it is there. */
+static void jobrun_on_meta(void *arg, const struct err *e, const struct fn_meta *m)
+{
+    struct jobrun *r = arg;
+    r->ops--;
+    if (r->state == JOBRUN_GONE) return;
+    if (e && worker_is_admitting(r->w)) {
+        (void)timerq_set(r->w->ports.timers, &r->timer, worker_retry_ms(r->w, JOBRUN_AGAIN_MS),
+                         jobrun_on_timer, r);
+        return;
+    }
+    if (e) {
+        jobrun_let_go(r, JOBRUN_RETURNED);
+        return;
+    }
+    if (m->found && m->metadata.len) r->metadata = view_dup(m->metadata);
+    jobrun_close_as(r, r->ending.status, r->ending.why, r->ending.message, r->ending.bury);
+}
+
+static void jobrun_close_unread(struct jobrun *r)
+{
+    r->ops++;
+    fn_meta(r->w->ports.fn, &r->id, VIEW_NONE, jobrun_on_meta, r);
 }
 
 static void jobrun_on_started(void *arg, const struct err *e, int64_t offset);
@@ -167,7 +194,10 @@ static void jobrun_acquired(struct jobrun *r, const struct fn_lease *l)
         jobrun_adopt(r, ledger_terminal(k->ledger));
         return;
     }
-    if (jobrun_is_due_to_close(r, attempts)) return;
+    if (jobrun_is_due_to_close(r, attempts)) {
+        jobrun_close_unread(r);
+        return;
+    }
     r->must_prove = false;
     jobrun_set(r, JOBRUN_STARTING);
     jobrun_send_state(r, STATE_STARTED, r->lease_seq, VIEW_NONE, jobrun_on_started);
@@ -212,9 +242,7 @@ static void jobrun_on_lease(void *arg, const struct err *e, const struct fn_leas
     }
 }
 
-/* --- records
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- records --------------------------------------------------------------------------------- */
 void jobrun_send_state(struct jobrun *r, enum state_kind kind, int64_t seq, struct view value,
                        outbox_done_fn *done)
 {
@@ -296,9 +324,7 @@ void jobrun_on_tail(struct jobrun *r)
     }
 }
 
-/* --- time
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- time ------------------------------------------------------------------------------------ */
 void jobrun_arm(struct jobrun *r)
 {
     const struct clock *clock = r->w->ports.clock;
@@ -320,7 +346,9 @@ static void jobrun_on_timer(void *arg)
     const struct clock *clock = r->w->ports.clock;
     int64_t deadline = r->job.head->deadline_ms;
     if (r->state == JOBRUN_ACQUIRING) {
-        if (worker_may_start(r->w)) {
+        if (worker_may_start(r->w) && r->ending.message) {
+            jobrun_close_unread(r);
+        } else if (worker_may_start(r->w)) {
             jobrun_acquire(r);
         } else if (worker_is_admitting(r->w)) {
             (void)timerq_set(r->w->ports.timers, &r->timer, worker_retry_ms(r->w, JOBRUN_AGAIN_MS),
@@ -340,9 +368,7 @@ static void jobrun_on_timer(void *arg)
     jobrun_pump(r);
 }
 
-/* --- from outside
- * -------------------------------------------------------------------------------------------------
- */
+/* --- from outside ---------------------------------------------------------------------------- */
 void jobrun_event(struct jobrun *r, enum event_type type, struct view members)
 {
     struct mirror_note note = {.type = type, .item = -1, .members = members};
@@ -426,9 +452,7 @@ bool jobrun_is_idle(const struct jobrun *r)
     return !r->task || task_calls_in_hand(r->task) == 0;
 }
 
-/* --- the way out
- * --------------------------------------------------------------------------------------------------
- */
+/* --- the way out ----------------------------------------------------------------------------- */
 void jobrun_let_go(struct jobrun *r, enum jobrun_outcome outcome)
 {
     fn_release(r->w->ports.fn, &r->id, r->epoch, outcome == JOBRUN_RETURNED ? "queued" : "running",
@@ -473,6 +497,7 @@ void jobrun_free(struct jobrun *r)
     buf_fini(&r->end_view);
     buf_fini(&r->end_data);
     jobrun_drop_records(r);
+    free(r->metadata);
     free(r);
 }
 

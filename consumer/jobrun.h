@@ -30,6 +30,13 @@ enum jobrun_outcome {
     JOBRUN_RETURNED /* not begun: back into the line */
 };
 
+struct jobrun_ending { /* of a job that ends without being run */
+    enum job_status status;
+    enum problem why;
+    const char *message; /* NULL: none is due */
+    bool bury;
+};
+
 struct jobrun {
     struct list_link link; /* in w->run_list, GONE ones in w->gone_list */
     struct worker *w;
@@ -57,6 +64,8 @@ struct jobrun {
     bool is_takeover, is_canceled, must_prove, is_paced, is_parking, has_begun;
     int64_t due_ms; /* parking: wall */
     int64_t hand_seq;
+    struct jobrun_ending ending;
+    char *metadata; /* of a job that ends unread */
     /* the end */
     struct mirror_end end;
     struct buf end_view, end_data;
@@ -86,8 +95,7 @@ void jobrun_doubt(struct jobrun *r);         /* the lease had a gap */
 void jobrun_probe(struct jobrun *r);         /* Redis may have been wiped */
 bool jobrun_is_idle(const struct jobrun *r); /* has no call in hand */
 
-/* --- between the parts of jobrun
- * ---------------------------------------------------------------------------------- */
+/* --- between the parts of jobrun ------------------------------------------------------------- */
 void jobrun_set(struct jobrun *r, enum jobrun_state s);
 /* Leaves the worker's books; the item goes to the home. r only waits for answers from now on. */
 void jobrun_over(struct jobrun *r, enum jobrun_outcome outcome);

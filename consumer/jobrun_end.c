@@ -11,16 +11,16 @@
 #include "consumer/home.h"
 #include <assert.h>
 
-enum { JOBRUN_ERROR_MAX = 1024 };
+enum { JOBRUN_ERROR_MAX = 1024, JOBRUN_CROWD = 16, JOBRUN_DEFER_MS = 25 };
 
-/* --- writing it
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- writing it ------------------------------------------------------------------------------ */
 static void jobrun_on_terminal(void *arg, const struct err *e, int64_t offset);
 
 static void jobrun_send_end(struct jobrun *r)
 {
     jobrun_set(r, JOBRUN_CLOSING);
+    if (r->w->run_list.count > JOBRUN_CROWD) /* one call instead of two, at the price of a moment */
+        mirror_defer(&r->mirror, r->w->ports.clock->mono_ms + JOBRUN_DEFER_MS);
     jobrun_send_state(r, state_kind_of_status(r->end.status), (int64_t)r->end.id.seq,
                       buf_view(&r->end_view), jobrun_on_terminal);
 }
@@ -87,17 +87,9 @@ static void jobrun_note_error(struct jobrun *r, struct view error)
     buf_fini(&text);
 }
 
-static struct view jobrun_end_metadata(const struct jobrun *r, enum job_status status)
-{
-    struct job_body body;
-    if (status == JOB_FAILED || r->starts > 1 || !r->item->value.len)
-        return VIEW_NONE; /* the value may be what is wrong */
-    return job_body_read(r->item->value, &body, NULL) == ERR_OK ? body.metadata : VIEW_NONE;
-}
-
 void jobrun_close(struct jobrun *r, const struct jobrun_close *c)
 {
-    if (!r->mirror.view && !jobrun_begin_mirror(r, jobrun_end_metadata(r, c->status))) {
+    if (!r->mirror.view && !jobrun_begin_mirror(r, view_of(r->metadata))) {
         jobrun_let_go(r, JOBRUN_DROPPED);
         return;
     }
@@ -148,8 +140,7 @@ static void jobrun_shrink_end(struct jobrun *r)
                     "the job's record is over the message limit", false);
 }
 
-/* --- knowing that it counts
- * --------------------------------------------------------------------------------------- */
+/* --- knowing that it counts ------------------------------------------------------------------ */
 static void jobrun_finish(struct jobrun *r)
 {
     jobrun_set(r, JOBRUN_FINISHING);
@@ -223,9 +214,7 @@ void jobrun_adopt(struct jobrun *r, const struct state_record *t)
     jobrun_finish(r);
 }
 
-/* --- telling
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- telling --------------------------------------------------------------------------------- */
 static void jobrun_log_done(const struct jobrun *r)
 {
     const struct job_head *h = r->job.head;

@@ -63,9 +63,7 @@ bool jobrun_task_new(struct jobrun *r, const struct workflow *wf, struct view in
     return ok;
 }
 
-/* --- expressions
- * --------------------------------------------------------------------------------------------------
- */
+/* --- expressions ----------------------------------------------------------------------------- */
 static void jobrun_on_eval(void *arg, const struct err *e, struct view value)
 {
     struct jobrun_eval *op = arg;
@@ -95,9 +93,7 @@ static void jobrun_do_eval(struct jobrun *r, const struct task_effect *e)
     r->w->ports.eval.eval(r->w->ports.eval.self, e->source, e->root, jobrun_on_eval, op);
 }
 
-/* --- calls
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- calls ----------------------------------------------------------------------------------- */
 static void jobrun_resume(struct jobrun *r)
 {
     if (!r->is_paced) return;
@@ -212,9 +208,7 @@ void jobrun_cut(struct jobrun *r)
     }
 }
 
-/* --- checkpoints
- * --------------------------------------------------------------------------------------------------
- */
+/* --- checkpoints ----------------------------------------------------------------------------- */
 static void jobrun_on_checkpoint(void *arg, const struct err *e, int64_t offset)
 {
     struct jobrun_record *c = arg;
@@ -292,9 +286,7 @@ void jobrun_drop_task(struct jobrun *r)
     r->wake_ms = INT64_MAX;
 }
 
-/* --- the loop
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- the loop -------------------------------------------------------------------------------- */
 static void jobrun_do_charge(struct jobrun *r, const struct task_effect *e)
 {
     const struct config_model *m = config_model_find(r->w->ports.config, view_of(e->model));

@@ -90,9 +90,7 @@ struct known_job *known_each(const struct known *k, size_t *cursor)
     return map_each(k->jobs, cursor, &key, &value) ? value : NULL;
 }
 
-/* --- places
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- places ---------------------------------------------------------------------------------- */
 static void known_leave(struct known *k, struct known_job *j)
 {
     if (j->place == KNOWN_OPEN) list_remove(&k->open, &j->order);
@@ -170,9 +168,7 @@ void known_settle(struct known *k, struct known_job *j)
     known_release(k, j);
 }
 
-/* --- the log
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- the log --------------------------------------------------------------------------------- */
 static struct known_job *known_stick(struct known *k, int64_t offset)
 {
     if (k->stuck < 0) k->stuck = offset;

@@ -74,9 +74,7 @@ struct view lease_boot(const struct lease *l)
     return l->boot[0] ? view_of(l->boot) : VIEW_NONE;
 }
 
-/* --- beats
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- beats ----------------------------------------------------------------------------------- */
 static void lease_on_timer(void *arg);
 
 static void lease_next(struct lease *l, int64_t in_ms)

@@ -16,8 +16,7 @@ enum {
     MIRROR_BUFFER_MAX = 16 << 20
 };
 
-/* --- all of a worker
- * ---------------------------------------------------------------------------------------------- */
+/* --- all of a worker ------------------------------------------------------------------------- */
 static void mirror_on_again(void *arg)
 {
     struct mirror_env *env = arg;
@@ -40,9 +39,7 @@ static void mirror_hold(struct mirror_env *env)
     (void)timerq_set(env->timers, &env->again, env->hold_until_ms, mirror_on_again, env);
 }
 
-/* --- one
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- one ------------------------------------------------------------------------------------- */
 void mirror_init(struct mirror *m, struct mirror_env *env, const struct fn_job *job,
                  mirror_news_fn *news, void *arg)
 {
@@ -85,9 +82,7 @@ bool mirror_is_clean(const struct mirror *m)
            !m->is_compaction_due;
 }
 
-/* --- events
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- events ---------------------------------------------------------------------------------- */
 static void mirror_drop_pending(struct mirror *m)
 {
     m->first = m->count = m->flight = 0;
@@ -210,15 +205,18 @@ void mirror_probe(struct mirror *m)
     mirror_touch(m);
 }
 
+void mirror_defer(struct mirror *m, int64_t until_ms)
+{
+    m->defer_ms = until_ms;
+}
+
 void mirror_finish(struct mirror *m, const struct mirror_end *end)
 {
     m->end = end;
     mirror_touch(m);
 }
 
-/* --- answers
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- answers --------------------------------------------------------------------------------- */
 /* Books one answer; false: nobody cares any more, or Redis is away and it is tried again. */
 static bool mirror_answered(struct mirror *m, const struct err *e)
 {
@@ -290,15 +288,13 @@ static void mirror_on_finish(void *arg, const struct err *e, const struct fn_app
     m->is_ending = false;
     if (!mirror_answered(m, e)) return;
     if (a->kind == FN_APPEND_GAP || a->kind == FN_APPEND_GONE) {
-        m->is_snapshot_due = m->count == 0; /* else an append failed before it: try both again */
+        m->is_snapshot_due = true; /* sent again with it */
         return;
     }
     if (mirror_heard(m, a)) mirror_tell(m, MIRROR_FINISHED);
 }
 
-/* --- calls
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- calls ----------------------------------------------------------------------------------- */
 /* The call about to go answers the probe that was asked for before it. */
 static void mirror_ask_probe(struct mirror *m)
 {
@@ -306,16 +302,22 @@ static void mirror_ask_probe(struct mirror *m)
     m->is_probe_due = false;
 }
 
-static void mirror_append(struct mirror *m)
+static size_t mirror_events(const struct mirror *m, struct fn_event ret[FN_EVENTS_MAX])
 {
-    struct fn_event events[FN_EVENTS_MAX];
     size_t count = m->count < FN_EVENTS_MAX ? m->count : FN_EVENTS_MAX, from = m->from;
     for (size_t i = 0; i < count; i++) {
         const struct mirror_event *ev = &m->events[m->first + i];
-        events[i] = (struct fn_event){.type = ev->type,
-                                      .data = view_make(m->pending.data + from, ev->end - from)};
+        ret[i] = (struct fn_event){.type = ev->type,
+                                   .data = view_make(m->pending.data + from, ev->end - from)};
         from = ev->end;
     }
+    return count;
+}
+
+static void mirror_append(struct mirror *m)
+{
+    struct fn_event events[FN_EVENTS_MAX];
+    size_t count = mirror_events(m, events);
     struct fn_append a = {.id = m->job.head->id,
                           .epoch = m->epoch,
                           .first_seq = m->seq - m->count + 1,
@@ -364,6 +366,7 @@ static void mirror_restore(struct mirror *m, bool is_trim)
 static void mirror_send_end(struct mirror *m)
 {
     struct buf snapshot;
+    struct fn_event events[FN_EVENTS_MAX];
     const struct mirror_end *end = m->end;
     buf_init(&snapshot, MIRROR_SNAPSHOT_MAX);
     if (m->is_snapshot_due)
@@ -376,6 +379,8 @@ static void mirror_send_end(struct mirror *m)
                           .view = end->view,
                           .snapshot = m->is_snapshot_due && !snapshot.failed ? buf_view(&snapshot)
                                                                              : VIEW_NONE,
+                          .events = events,
+                          .event_count = mirror_events(m, events),
                           .started_ms = m->started_ms,
                           .ended_ms = end->ended_ms,
                           .attempt = m->attempt,
@@ -401,9 +406,21 @@ static void mirror_send(struct mirror *m)
         mirror_restore(m, !m->is_broken);
         return;
     }
-    if (m->count || m->is_status_due) mirror_append(m);
-    if (m->end && m->count <= FN_EVENTS_MAX)
-        mirror_send_end(m); /* in order behind it on the same connection */
+    if (m->end && m->count <= FN_EVENTS_MAX) {
+        mirror_send_end(m); /* takes what waits with it */
+    } else if (m->count || m->is_status_due) {
+        mirror_append(m);
+    }
+}
+
+/* Waits for its end to come along: stays in the line. */
+static bool mirror_is_deferred(struct mirror *m)
+{
+    if (m->end || m->defer_ms <= m->env->clock->mono_ms) return false;
+    list_push(&m->env->dirty, &m->dirty);
+    if (!timerq_pending(&m->env->again))
+        (void)timerq_set(m->env->timers, &m->env->again, m->defer_ms, mirror_on_again, m->env);
+    return true;
 }
 
 void mirror_flush(struct mirror_env *env)
@@ -412,6 +429,6 @@ void mirror_flush(struct mirror_env *env)
     for (size_t left = env->dirty.count; left && env->dirty.count; left--) {
         struct mirror *m = LIST_ITEM(list_first(&env->dirty), struct mirror, dirty);
         list_remove(&env->dirty, &m->dirty);
-        mirror_send(m);
+        if (!mirror_is_deferred(m)) mirror_send(m);
     }
 }

@@ -75,7 +75,8 @@ struct mirror { /* embed; init/fini */
     int64_t epoch, attempt, started_ms;
     enum job_status status;
     const struct mirror_end *end;
-    int64_t bytes; /* appended since the last snapshot */
+    int64_t defer_ms; /* not before, unless the end comes */
+    int64_t bytes;    /* appended since the last snapshot */
     unsigned calls, unfolded;
     bool is_appending, is_restoring, is_ending;
     bool is_broken, is_status_due, is_compaction_due, is_snapshot_due;
@@ -105,6 +106,8 @@ void mirror_probe(struct mirror *m);
 /* Writes the end behind all events. FINISHED, or FENCED, or nothing until Redis answers. end must
  * live until then. */
 void mirror_finish(struct mirror *m, const struct mirror_end *end);
+/* The end is near: what waits may go with it in one call, but not later than this (monotonic). */
+void mirror_defer(struct mirror *m, int64_t until_ms);
 /* Nothing waits and nothing is in flight. */
 bool mirror_is_clean(const struct mirror *m);
 

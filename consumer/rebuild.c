@@ -111,9 +111,7 @@ static void rebuild_fail(struct rebuild *b, const char *what, const struct err *
     b->has_failed = true;
 }
 
-/* --- calls
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- calls ----------------------------------------------------------------------------------- */
 /* True: b is still wanted. */
 static bool rebuild_answered(struct rebuild *b, const struct err *e)
 {
@@ -208,9 +206,7 @@ static void rebuild_send_job(struct rebuild *b, const struct job_head *head, str
     fn_rebuild(b->w->ports.fn, &job, epoch, status, rebuild_on_done, b);
 }
 
-/* --- LOG
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- LOG ------------------------------------------------------------------------------------- */
 static void rebuild_on_state(void *arg, const struct record_in *rec)
 {
     struct rebuild *b = arg;
@@ -272,9 +268,7 @@ static void rebuild_turn_log(struct rebuild *b)
     rebuild_replay(b, &ask);
 }
 
-/* --- JOBS
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- JOBS ------------------------------------------------------------------------------------ */
 static const char *rebuild_status(enum ledger_phase phase)
 {
     switch (phase) {
@@ -331,9 +325,7 @@ static void rebuild_turn_jobs(struct rebuild *b)
     b->resume = -1;
 }
 
-/* --- TOPICS
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- TOPICS ---------------------------------------------------------------------------------- */
 static void rebuild_on_record(void *arg, const struct record_in *rec)
 {
     struct rebuild *b = arg;
@@ -388,9 +380,7 @@ static void rebuild_turn_topics(struct rebuild *b)
     rebuild_replay(b, &ask);
 }
 
-/* --- GRACE, MARK
- * --------------------------------------------------------------------------------------------------
- */
+/* --- GRACE, MARK ----------------------------------------------------------------------------- */
 static void rebuild_on_mark(void *arg, const struct err *e, struct view verdict)
 {
     struct rebuild *b = arg;
@@ -423,9 +413,7 @@ static void rebuild_turn_grace(struct rebuild *b)
                  b);
 }
 
-/* --- the whole
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- the whole ------------------------------------------------------------------------------- */
 static void rebuild_begin(struct rebuild *b)
 {
     known_free(b->known);

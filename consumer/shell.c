@@ -53,9 +53,7 @@ struct shell {
     struct err failure;
 };
 
-/* --- the end
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- the end --------------------------------------------------------------------------------- */
 static void shell_on_flushed(void *arg)
 {
     struct shell *s = arg;
@@ -91,9 +89,7 @@ static void shell_on_signal(void *arg, int signum)
     }
 }
 
-/* --- the admin port
- * -----------------------------------------------------------------------------------------------
- */
+/* --- the admin port -------------------------------------------------------------------------- */
 static bool shell_is_ready(void *arg, struct buf *reason)
 {
     const struct shell *s = arg;
@@ -174,9 +170,7 @@ static bool shell_on_request(void *arg, struct httpd_request *r)
     return true;
 }
 
-/* --- building
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- building -------------------------------------------------------------------------------- */
 static void shell_on_installed(void *arg, const struct err *e)
 {
     struct shell *s = arg;

@@ -64,9 +64,7 @@ void window_free(struct window *w)
     free(w);
 }
 
-/* --- slots
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- slots ----------------------------------------------------------------------------------- */
 static void window_squeeze(struct window *w)
 {
     size_t to = 0;
@@ -122,8 +120,7 @@ static void window_close(struct window *w, struct window_slot *slot)
     w->is_full_known = false;
 }
 
-/* --- the list as text
- * --------------------------------------------------------------------------------------------- */
+/* --- the list as text ------------------------------------------------------------------------ */
 static size_t window_put_varint(unsigned char *dst, uint64_t n)
 {
     size_t len = 0;
@@ -246,8 +243,7 @@ int64_t window_restore(struct window *w, int64_t committed, struct view metadata
     return window_base(w);
 }
 
-/* --- the life of an offset
- * ---------------------------------------------------------------------------------------- */
+/* --- the life of an offset ------------------------------------------------------------------- */
 bool window_add(struct window *w, int64_t offset)
 {
     if (offset <= w->last_read) return false; /* it runs, or ran */

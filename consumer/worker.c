@@ -19,8 +19,7 @@ enum {
     WORKER_JOBS_SLACK = 4096 /* closers beyond max_jobs */
 };
 
-/* --- small questions
- * ---------------------------------------------------------------------------------------------- */
+/* --- small questions ------------------------------------------------------------------------- */
 bool worker_is_admitting(const struct worker *w)
 {
     return w->state == WORKER_ACTIVE;
@@ -70,9 +69,7 @@ const char *worker_state_name(enum worker_state s)
     return names[s];
 }
 
-/* --- the heartbeat
- * ------------------------------------------------------------------------------------------------
- */
+/* --- the heartbeat --------------------------------------------------------------------------- */
 /* Homes whose mark is asked for: ours, and those of jobs that live here after their home went. */
 static size_t worker_beat_homes(void *arg, uint32_t *ret, size_t max)
 {
@@ -138,9 +135,7 @@ static void worker_on_beat(void *arg, bool boot_changed)
     worker_kick(w);
 }
 
-/* --- the doorbell
- * -------------------------------------------------------------------------------------------------
- */
+/* --- the doorbell ---------------------------------------------------------------------------- */
 static void worker_on_message(void *arg, struct view channel, struct view payload)
 {
     struct worker *w = arg;
@@ -177,9 +172,7 @@ static void worker_subscribe(struct worker *w)
     w->ports.doorbell.subscribe(w->ports.doorbell.self, name, worker_on_subscribed, w);
 }
 
-/* --- made and freed
- * -----------------------------------------------------------------------------------------------
- */
+/* --- made and freed -------------------------------------------------------------------------- */
 static bool worker_may_call(void *arg)
 {
     const struct worker *w = arg;
@@ -357,9 +350,7 @@ void worker_free(struct worker *w)
     free(w);
 }
 
-/* --- the group
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- the group ------------------------------------------------------------------------------- */
 void worker_on_assigned(struct worker *w, const int32_t *partitions, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -405,9 +396,7 @@ void worker_on_commit(struct worker *w, enum topic topic, int32_t partition, int
     drain_committed(w);
 }
 
-/* --- the turn
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- the turn -------------------------------------------------------------------------------- */
 static void worker_read(struct worker *w)
 {
     bool is_more = false;

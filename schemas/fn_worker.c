@@ -1,5 +1,5 @@
-/* The calls of a worker about a job: acquire, append, restore, finish, release, rebuild. Arguments stand in the
- * order that the comment above each function of sluice_v1.lua gives. */
+/* The calls of a worker about a job: acquire, append, restore, finish, release, rebuild. Arguments
+ * stand in the order that the comment above each function of sluice_v1.lua gives. */
 #include "schemas/fn_priv.h"
 
 #include <assert.h>
@@ -113,7 +113,7 @@ void fn_finish(struct fn *f, const struct fn_finish *p, fn_append_cb *cb, void *
 {
     struct fn_args a;
     assert(job_status_is_terminal(p->status));
-    assert(p->id.seq > 0);
+    assert(p->id.seq > p->event_count && p->event_count <= FN_EVENTS_MAX);
     fn_args_function(&a, "sluice_v1_finish", "4");
     fn_arg_job_keys(&a, p->job->head, true);
     fn_arg_int(&a, p->lease_epoch);
@@ -127,6 +127,11 @@ void fn_finish(struct fn *f, const struct fn_finish *p, fn_append_cb *cb, void *
     fn_arg_int(&a, p->events_ms);
     fn_arg_entry(&a, p->job);
     fn_arg(&a, fn_pack_fields(f, p->job));
+    fn_arg_int(&a, (int64_t)p->event_count);
+    for (size_t i = 0; i < p->event_count; i++) {
+        fn_arg(&a, view_of(event_type_name(p->events[i].type)));
+        fn_arg(&a, p->events[i].data);
+    }
     fn_arg(&a, VIEW_LIT("vw"));
     fn_arg(&a, p->view);
     fn_arg_number_field(&a, "at", p->attempt);

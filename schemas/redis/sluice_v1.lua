@@ -252,8 +252,23 @@ local function count_down(q)
     if redis.call('DECR', q) <= 0 then redis.call('DEL', q) end
 end
 
+-- The events that stand between the stored seq and the end: n at args[14], their types and data behind it. Returns the seq
+-- reached.
+local function catch_up(e, stored, args)
+    local n, seq = tonumber(args[14]), tonumber(args[3])
+    local first = seq - n
+    if stored + 1 < first then return stored end
+    for s = stored + 1, seq - 1 do
+        local i = 15 + (s - first) * 2
+        if not redis.call('XADD', e, 'NOMKSTREAM', args[2] .. '-' .. s, 't', args[i], 'd', args[i + 1]) then
+            return stored
+        end
+    end
+    return seq - 1
+end
+
 -- keys: meta stream index count; args: lease-epoch epoch seq status data snapshot ended results events, id cr cutoff packed,
--- then field, value, ... (view, attempt, started)
+-- n, then n times type, data, then field, value, ... (view, attempt, started)
 local function finish(keys, args)
     local call, m, e, seq, status = redis.call, keys[1], keys[2], args[3], args[4]
     local h = call('HMGET', m, 'st', 'ep', 'sq', 'cx', 'rs')
@@ -261,6 +276,7 @@ local function finish(keys, args)
     local lives = st and not h[5]
     if st and is_end[st] then return {st == status and h[3] == seq and OK or ENDED, flag, stored, 0} end
     if h[2] and tonumber(h[2]) > tonumber(args[1]) then return {FENCED, flag, stored, 0} end
+    if lives and args[14] ~= '0' and h[2] == args[2] then stored = catch_up(e, stored, args) end
     if not put_end(e, lives and stored == tonumber(seq) - 1, args[2], seq, status, args[5], args[6]) then
         return {GAP, flag, stored, 0}
     end
@@ -269,7 +285,7 @@ local function finish(keys, args)
         if h[5] then unreserve(m) end
         index(keys[3], args[10], args[11], args[12])
     end
-    call('HSET', m, 'st', status, 'sq', seq, 'en', args[7], 'ow', '', unpack(args, 14))
+    call('HSET', m, 'st', status, 'sq', seq, 'en', args[7], 'ow', '', unpack(args, 15 + 2 * tonumber(args[14])))
     call('PUBLISH', m:sub(1, -3), args[2] .. '-' .. seq)
     if lives then
         count_down(keys[4])
