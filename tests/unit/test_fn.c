@@ -788,6 +788,36 @@ static void test_finish_and_its_repeat(void **state)
     assert_string_equal(count(w), "(nil)");
 }
 
+static void test_finish_carries_the_last_events(void **state)
+{
+    struct world *w = *state;
+    char want[200];
+    const struct fn_event events[] = {{EVENT_STEP_STARTED, VIEW_LIT("{\"n\":3}")},
+                                      {EVENT_STEP_COMPLETED, VIEW_LIT("{\"n\":4}")}};
+    acquire(w, "w1:aa");
+    int64_t e = w->lease.epoch;
+    struct fn_finish r = {.job = &w->job, .lease_epoch = e, .id = {(uint64_t)e, 5}, .status = JOB_SUCCEEDED,
+                          .data = VIEW_LIT("{\"end\":1}"), .view = VIEW_LIT("{\"view\":1}"), .events = events,
+                          .event_count = 2, .started_ms = 5, .ended_ms = w->head.created_ms + 100, .attempt = 1,
+                          .results_ms = 7 * 86400000LL, .events_ms = 86400000};
+    fn_finish(w->fn, &r, on_append, w); /* event 2 is missing: nothing happens */
+    done(w);
+    assert_int_equal(w->appended.kind, FN_APPEND_GAP);
+    assert_string_equal(field(w, "st"), "queued");
+    append_n(w, e, 2, 1, "running");
+    for (int again = 0; again < 2; again++) {
+        fn_finish(w->fn, &r, on_append, w);
+        done(w);
+        assert_int_equal(w->appended.kind, FN_APPEND_OK);
+        snprintf(want, sizeof want, "0-1=job.queued %lld-2=step.delta %lld-3=step.started %lld-4=step.completed "
+                 "%lld-5=job.succeeded", (long long)e, (long long)e, (long long)e, (long long)e);
+        assert_string_equal(stream(w), want);
+    }
+    read_meta(w);
+    assert_int_equal(w->meta.seq, 5);
+    assert_non_null(strstr(w->view.data, "vw={\"view\":1}"));
+}
+
 static void test_finish_needs_a_snapshot_when_the_stream_is_behind(void **state)
 {
     struct world *w = *state;
@@ -1176,7 +1206,8 @@ int main(void)
         T(test_cancel_reaches_the_owner), T(test_wipe_then_the_owner_restores),
         T(test_rebuild_races_with_its_live_owner), T(test_rebuilt_job_is_taken_over),
         T(test_wipe_plus_clock_step_back), T(test_restore_is_refused), T(test_lost_tail_of_a_second),
-        T(test_compaction), T(test_finish_and_its_repeat), T(test_finish_needs_a_snapshot_when_the_stream_is_behind),
+        T(test_compaction), T(test_finish_and_its_repeat), T(test_finish_carries_the_last_events),
+        T(test_finish_needs_a_snapshot_when_the_stream_is_behind),
         T(test_takeover_mirrors_a_lower_epochs_terminal), T(test_terminal_below_the_top_of_a_void_history),
         T(test_finish_makes_an_absent_entry), T(test_rebuilt_ends_keep_their_age), T(test_retry_is_linked_once),
         T(test_heartbeats), T(test_boot_and_built),
