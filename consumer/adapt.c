@@ -181,6 +181,7 @@ enum err_code adapt_join(struct adapt *a, const struct config *config, struct er
                                              .events = &events,
                                              .arg = a};
     a->was_assigned = false;
+    a->joined_ms = loop_clock(a->loop)->mono_ms;
     a->consumer = kafka_consumer_new(a->loop, a->log, &o, err);
     return a->consumer ? ERR_OK : err->code;
 }

@@ -13,6 +13,7 @@ struct adapt {
     struct kafka_consumer *consumer; /* NULL: not in the group */
     struct worker *worker;
     bool was_assigned;
+    int64_t joined_ms;
 };
 struct intake_port adapt_intake_port(struct adapt *a);
 struct replay_port adapt_replay_port(struct adapt *a);

@@ -27,7 +27,8 @@ enum {
     SHELL_JQ_WAITING_MAX = 20000,
     SHELL_JQ_TIMEOUT_MS = 5000,
     SHELL_ERRORS_MAX = 65536,
-    SHELL_STATUS_MAX = 4096
+    SHELL_STATUS_MAX = 4096,
+    SHELL_JOIN_MS = 15000 /* without a share by then there are more workers than partitions */
 };
 
 struct shell {
@@ -95,6 +96,9 @@ static bool shell_is_ready(void *arg, struct buf *reason)
     const struct shell *s = arg;
     if (!s->is_kafka_ready) {
         (void)buf_put_str(reason, "waiting for Kafka and its topics");
+    } else if (!s->adapt.was_assigned && s->adapt.consumer &&
+               loop_clock(s->loop)->mono_ms < s->adapt.joined_ms + SHELL_JOIN_MS) {
+        (void)buf_put_str(reason, "waiting for its share of the partitions");
     } else if (!worker_is_ready(s->worker, reason)) {
         return false;
     } else {
