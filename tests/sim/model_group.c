@@ -567,7 +567,7 @@ static void replay_page(void *arg)
         struct record_in rec = l->records[r->next++]->rec;
 
         if (r->ask.topic != TOPIC_STATE) rec.value = VIEW_NONE; /* headers only, as the adapter asks for */
-        if (rec.timestamp_ms >= r->ask.from_ms) r->ask.handle(r->ask.arg, &rec);
+        r->ask.handle(r->ask.arg, &rec);
     }
     if (r->canceled || r->who->gone) {
         replay_drop(r);
@@ -579,6 +579,15 @@ static void replay_page(void *arg)
     }
 }
 
+/* As the broker: the first record that is as young; all behind it are read, whatever clocks did. */
+static int64_t first_since(const struct model_log *l, int64_t from_ms)
+{
+    size_t i = 0;
+
+    while (i < l->count && l->records[i]->rec.timestamp_ms < from_ms) i++;
+    return (int64_t)i;
+}
+
 static void *port_replay_start(void *self, const struct replay_ask *ask, struct err *err)
 {
     struct model_consumer *c = self;
@@ -588,6 +597,7 @@ static void *port_replay_start(void *self, const struct replay_ask *ask, struct 
     (void)err;
     assert(r);
     *r = (struct replay){.who = c, .ask = *ask, .next = ask->from < 0 ? 0 : ask->from, .to = ask->to < 0 || ask->to > end ? end : ask->to};
+    if (ask->from < 0 && ask->from_ms > 0) r->next = first_since(&c->kafka->logs[ask->topic][ask->partition], ask->from_ms);
     r->moved_ms = world_now_ms(c->kafka->world);
     c->refs++;
     proc_post(c->proc, 1 + soon(c->kafka, 10), replay_page, replay_drop, r);

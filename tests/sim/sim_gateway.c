@@ -46,6 +46,7 @@ static void on_link(void *arg)
     struct sim_gateway *g = arg;
 
     g->was_up = false;
+    g->s.sure_ms = g->s.clock->mono_ms + g->plant->config->consumer.lease_ttl_ms;
     look_at_link(g);
 }
 
@@ -213,6 +214,7 @@ void sim_gateway_start(struct sim_gateway *g)
     make(g);
     link = model_conn_sub_port(g->commands);
     link.listen(link.self, on_no_message, on_link, g);
+    g->s.sure_ms = g->s.clock->mono_ms + g->plant->config->consumer.lease_ttl_ms;
     g->web = model_web_new(g->proc, exchange_on_request, &g->s);
     timerq_set(g->s.timers, &g->tick, g->s.clock->mono_ms + TICK_MS, on_tick, g);
     proc_kick(g->proc);
