@@ -1,10 +1,12 @@
 /* Who starts next: due before new, 4 : 1 between the classes, tenants by weight, nobody starves,
  * nobody saves up. */
 #include "consumer/scheduler.h"
-#include <cmocka.h>
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
+#include <cmocka.h>
 
 struct thing {
     struct sched_item item;

@@ -2,10 +2,12 @@
  * and cut lists, an offset that was not completed never reads as complete. */
 #include "common/base/rng.h"
 #include "consumer/window.h"
-#include <cmocka.h>
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
+#include <cmocka.h>
 
 enum { OFFSETS = 6000 };
 enum fate { FATE_NONE, FATE_ABSENT, FATE_OPEN, FATE_DONE };
