@@ -158,7 +158,7 @@ struct fn_finish {
     enum job_status status;
     struct view data, view;      /* terminal event data; finished job view */
     struct view snapshot;        /* job.snapshot data, put at seq - 1 when that is not the stored seq; none: GAP */
-    /* Events right before the end, under id.epoch: appended first, a call less. What is stored already is left alone. */
+    /* Events right before the end, under id.epoch: appended first, a call less. What is stored is left alone. */
     const struct fn_event *events;
     size_t event_count;          /* at most FN_EVENTS_MAX */
     int64_t started_ms, ended_ms, attempt;
