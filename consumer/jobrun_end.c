@@ -206,6 +206,7 @@ void jobrun_adopt(struct jobrun *r, const struct state_record *t)
         jobrun_let_go(r, JOBRUN_DROPPED);
         return;
     }
+    (void)json_raw_member(buf_view(&r->end_view), VIEW_LIT("metadata"), &r->mirror.job.metadata);
     r->end = (struct mirror_end){.id = {(uint64_t)t->head.epoch, (uint64_t)t->head.seq},
                                  .status = status,
                                  .data = buf_view(&r->end_data),

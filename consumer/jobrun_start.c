@@ -33,7 +33,7 @@ bool jobrun_begin_mirror(struct jobrun *r, struct view metadata)
     if (seq < 1) seq = 1; /* job.queued */
     struct jobview *view = jobrun_view_new(r->job.head, k, metadata);
     if (!view) return false;
-    r->job.metadata = metadata;
+    r->mirror.job.metadata = metadata; /* lives in the item, or in r */
     mirror_begin(&r->mirror, view, r->epoch, (uint64_t)seq, r->attempt, r->started_wall_ms);
     return true;
 }

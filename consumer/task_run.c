@@ -374,6 +374,7 @@ void task_run_value(struct task *t, struct run *r, struct json_t *take_value, co
                 false);
             return;
         }
+        assert(err);
         task_run_fail(t, r, err->code == ERR_TOO_LARGE ? "output_too_large" : "expression_error",
                       err, false);
         return;

@@ -78,8 +78,8 @@ int64_t worker_retry_ms(const struct worker *w,
                         int64_t base_ms); /* base with jitter, monotonic time of it */
 
 /* worker_meters.c */
-void worker_meters_init(struct worker_meters *m, struct call_meters *calls,
-                        struct metrics *metrics);
+void worker_meters_init(struct worker_meters *w, struct call_meters *calls,
+                        struct metrics *m);
 
 /* drain.c */
 void drain_check(struct worker *w);     /* when a run is over, or the group was left */

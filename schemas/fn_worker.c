@@ -136,6 +136,10 @@ void fn_finish(struct fn *f, const struct fn_finish *p, fn_append_cb *cb, void *
     fn_arg(&a, p->view);
     fn_arg_number_field(&a, "at", p->attempt);
     fn_arg_number_field(&a, "sa", p->started_ms);
+    if (p->job->metadata.len) { /* acquire could not know it, and admit may never have come */
+        fn_arg(&a, VIEW_LIT("md"));
+        fn_arg(&a, p->job->metadata);
+    }
     fn_start_args(f, &a,
                   &(struct fn_ask){.decode = fn_decode_append, .cb = {.append = cb}, .arg = arg});
 }
