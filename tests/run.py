@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build"
 ASAN = {"ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1",
         "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
+PRODUCT = ("common", "schemas", "producer", "consumer", "gateway")
 FUZZ_SECONDS_IN_ALL = 60
 UNIT_LIMIT_S = 180
 
@@ -40,6 +41,8 @@ def run(name, argv, limit_s, env=None, tail=60):
 def phase_lint():
     yield run("layers", [sys.executable, "tests/lint/layers.py"], 60)
     yield run("style", [sys.executable, "tests/lint/style.py"], 60)
+    yield run("cppcheck", ["cppcheck", "--quiet", "--error-exitcode=1", "--enable=warning,portability", "--inline-suppr", "--std=c11",
+                           "-I.", "--suppressions-list=tests/lint/cppcheck.txt", "-j2", *PRODUCT], 400)
 
 
 def phase_unit():
