@@ -284,13 +284,13 @@ static const char *rebuild_status(enum ledger_phase phase)
     return "queued";
 }
 
+/* Jobs that run here too: their runs put them back by themselves, but perhaps after the mark. */
 static void rebuild_known_job(struct rebuild *b, const struct known_job *j)
 {
     const struct state_record *started = j->ledger ? ledger_started(j->ledger) : NULL;
     if (!started || known_phase(j) == LEDGER_ENDED || j->is_settled) return;
     if (known_phase(j) == LEDGER_STARTED && strcmp(started->worker, b->w->incarnation) != 0)
         b->has_others = true;
-    if (worker_run_find(b->w, &j->id)) return; /* re-asserted by its run */
     rebuild_send_job(b, &started->head, VIEW_NONE, ledger_epoch(j->ledger),
                      rebuild_status(known_phase(j)));
 }
@@ -305,7 +305,7 @@ static void rebuild_items(struct rebuild *b)
         b->from[t] = home_has_read_all(b->home, t) ? -1 : b->home->next[t];
     while ((j = known_each(b->home->known, &cursor)) != NULL) {
         struct list_link *k = list_first(&j->items);
-        if (!k || j->is_settled || j->run || known_phase(j) == LEDGER_ENDED) continue;
+        if (!k || j->is_settled || known_phase(j) == LEDGER_ENDED) continue;
         const struct item *it = LIST_ITEM(k, struct item, link);
         if (it->topic != TOPIC_COUNT && !it->is_poison)
             rebuild_send_job(b, &it->head, it->value, j->ledger ? ledger_epoch(j->ledger) : 0,
