@@ -133,12 +133,14 @@ class Load:
     # --- watching --------------------------------------------------------------------------------------------------------------------
 
     def _watch(self, watched):
+        """To its end, and on with the job that repeats it, in the same slot."""
         try:
-            cancel_at = watched.plan.randint(1, 12) if watched.plan.random() < 0.1 else None
-            while not watched.ended and (self.give_up_at is None or time.monotonic() < self.give_up_at):
-                self._watch_once(watched, cancel_at)
-            if watched.ended and not watched.retry_of and watched.plan.random() < (0.7 if watched.may_fail else 0.05):
-                self._retry(watched)
+            while watched:
+                cancel_at = watched.plan.randint(1, 12) if watched.plan.random() < 0.1 else None
+                while not watched.ended and (self.give_up_at is None or time.monotonic() < self.give_up_at):
+                    self._watch_once(watched, cancel_at)
+                is_repeated = watched.ended and not watched.retry_of and watched.plan.random() < (0.7 if watched.may_fail else 0.05)
+                watched = self._retry(watched) if is_repeated else None
         finally:
             self.slots.release()
 
@@ -182,23 +184,22 @@ class Load:
                 self.errors.append(f"{watched.job}: a cancel was answered {answer.status_code} {answer.text[:200]}")
 
     def _retry(self, watched):
-        """The ended job once more. 409 conflict: a Redis that lost its tail does not know of the end yet."""
+        """The ended job once more: the new one, or None. 409 conflict: a Redis that lost its tail does not know of the end yet."""
         if self.stop_submitting.is_set():
-            return
+            return None
         try:
             answer = self._post(watched.plan.choice(self.urls), watched.tenant, f"/v1/jobs/{watched.job}/retry")
         except httpx.HTTPError:
-            return
-        if answer.status_code == 202:
-            if self.slots.acquire(timeout=60) and not self._accept(Watched(answer.json()["id"], watched.tenant, watched.body, watched.job)):
-                self.slots.release()
-            with self.lock:
-                self.retries += 1
-            return
-        is_fine = answer.status_code in (429, 503) or (answer.status_code == 409 and answer.json().get("code") == "conflict")
+            return None
+        is_fine = answer.status_code in (202, 429, 503) or (answer.status_code == 409 and answer.json().get("code") == "conflict")
         with self.lock:
             if not is_fine:
                 self.errors.append(f"{watched.job}: a retry was answered {answer.status_code} {answer.text[:200]}")
+            if answer.status_code != 202 or answer.json()["id"] in self.accepted:
+                return None
+            self.retries += 1
+            again = self.accepted[answer.json()["id"]] = Watched(answer.json()["id"], watched.tenant, watched.body, watched.job)
+            return again
 
     # --- the end ---------------------------------------------------------------------------------------------------------------------
 
