@@ -7,7 +7,7 @@
 #include "consumer/home.h"
 #include <assert.h>
 
-enum { FOREIGN_OWNERS_MAX = 10000 };
+enum { FOREIGN_OWNERS_MAX = 10000, FOREIGN_ROUNDS = 3 };
 
 struct foreign_owner {
     struct foreign *f;
@@ -120,14 +120,22 @@ static void foreign_ignore_cancel(void *arg, const struct err *e, const struct f
     (void)arg, (void)e, (void)c;
 }
 
-/* All of them (is_all), or those whose end stands in the log, line up again. */
+/* The owner may have given the job back without a word in the log (its home was lost before it
+ * began, say): whoever is not seen to have begun it is asked about every round, the others every
+ * few rounds. */
+static bool foreign_is_due(struct item *it)
+{
+    if (known_phase(it->job) != LEDGER_STARTED) return true;
+    return ++it->rounds % FOREIGN_ROUNDS == 0;
+}
+
 static void foreign_line_up(struct foreign_owner *o, bool is_all)
 {
     struct foreign *f = o->f;
     for (size_t left = o->items.count; left; left--) {
         struct item *it = LIST_ITEM(list_first(&o->items), struct item, waiting);
         list_remove(&o->items, &it->waiting);
-        if (!is_all && known_phase(it->job) != LEDGER_ENDED) {
+        if (!is_all && !foreign_is_due(it)) {
             list_push(&o->items, &it->waiting);
             continue;
         }

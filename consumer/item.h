@@ -39,6 +39,7 @@ struct item {
     struct sched_item sched;
     struct timer timer; /* SLEEPING */
     int64_t read_ms;    /* monotonic */
+    unsigned rounds;    /* FOREIGN */
     bool has_waited;    /* its delay tier's time is over */
     bool is_poison;     /* its head could not be read: it ends as failed */
 };
