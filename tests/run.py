@@ -21,11 +21,17 @@ FUZZ_SECONDS_IN_ALL = 60
 UNIT_LIMIT_S = 180
 
 
+def surroundings(env):
+    """The environment of a test: ours without what `make test` passes to sub-makes, or `make run` in a test would answer to it."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES")}
+    return {**kept, **(env or {})}
+
+
 def run(name, argv, limit_s, env=None, tail=60):
     """One command as one test: its output is shown only when it fails."""
     started = time.monotonic()
     try:
-        done = subprocess.run([str(a) for a in argv], cwd=ROOT, env={**os.environ, **(env or {})}, timeout=limit_s,
+        done = subprocess.run([str(a) for a in argv], cwd=ROOT, env=surroundings(env), timeout=limit_s,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
         ok, text = done.returncode == 0, done.stdout
     except subprocess.TimeoutExpired as late:
