@@ -281,11 +281,12 @@ local function finish(keys, args)
         return {GAP, flag, stored, 0}
     end
     if not lives then
-        call('HSET', m, 'ep', args[2], unpack(unpacked(args[13])))
+        call('HSET', m, unpack(unpacked(args[13])))
         if h[5] then unreserve(m) end
         index(keys[3], args[10], args[11], args[12])
     end
-    call('HSET', m, 'st', status, 'sq', seq, 'en', args[7], 'ow', '', unpack(args, 15 + 2 * tonumber(args[14])))
+    -- ep: of the end itself, which an earlier owner may have written; what is served from here later bears its id
+    call('HSET', m, 'st', status, 'sq', seq, 'ep', args[2], 'en', args[7], 'ow', '', unpack(args, 15 + 2 * tonumber(args[14])))
     call('PUBLISH', m:sub(1, -3), args[2] .. '-' .. seq)
     if lives then
         count_down(keys[4])
