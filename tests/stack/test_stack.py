@@ -198,6 +198,8 @@ class MakeRun(unittest.TestCase):
     def test_parts_that_die_and_run_part(self):
         run = self.run_stack("a", WORKERS=2).ready()
         before = run.pids()
+        log = os.path.join(run.state, "log", "consumer-2.log")
+        wait_until(lambda: "started with None" in open(log, encoding="utf-8").read(), "consumer-2 begun")  # ready needs one consumer
         os.kill(before["PID_CONSUMER_2"], signal.SIGKILL)
         line = f"consumer-2 (pid {before['PID_CONSUMER_2']}) has ended: killed by SIGKILL; log: {run.state}/log/consumer-2.log"
         wait_until(lambda: line in run.said(), line)
@@ -205,7 +207,7 @@ class MakeRun(unittest.TestCase):
         self.assertEqual(run.part("consumer-3").returncode, 0)
         self.assertNotEqual(run.part("consumer-1").returncode, 0)  # it runs
         self.assertNotEqual(run.part("broker").returncode, 0)
-        with open(os.path.join(run.state, "log", "consumer-2.log"), encoding="utf-8") as file:
+        with open(log, encoding="utf-8") as file:
             self.assertEqual(file.read().split("\n")[:2], ["started with None", "started with again"])
         os.kill(before["PID_REDIS"], signal.SIGKILL)
         wait_until(lambda: "redis (pid" in run.said(), "redis reported")
