@@ -170,6 +170,7 @@ static bool gateway_make_parts(struct gateway *g)
     const struct submit_options so = {.producer = s->producer,
                                       .topics = &s->topics,
                                       .fn = s->fn,
+                                      .boot = s->boot,
                                       .quota = s->quota,
                                       .clock = s->clock,
                                       .timers = s->timers,

@@ -311,6 +311,9 @@ static void submission_reserved(void *arg, const struct err *e, const struct fn_
     struct submission *n = arg;
     if (e)
         submission_refuse(n, PROBLEM_UNAVAILABLE, "Redis, which keyed submissions need, is away");
+    else if (a->kind == FN_ADMIT_UNBUILT)
+        submission_refuse(n, PROBLEM_UNAVAILABLE,
+                          "whether the key was used before is not known: its home is being rebuilt");
     else if (a->kind == FN_ADMIT_OTHER_PAYLOAD)
         submission_refuse(n, PROBLEM_IDEMPOTENCY_MISMATCH,
                           "the key was used with another payload before");
@@ -392,7 +395,7 @@ struct submission *submit_start(struct submit *s, const struct submit_request *r
     if (!n->is_keyed) return submission_go(n, buf_view(&s->scratch)) ? n : NULL;
     if (!submission_keep(n, buf_view(&s->scratch))) return NULL;
     n->state = SUBMISSION_RESERVING;
-    fn_reserve(s->o.fn, &n->head, submission_reserved, n);
+    fn_reserve(s->o.fn, &n->head, view_of(s->o.boot), submission_reserved, n);
     return n;
 }
 

@@ -22,6 +22,7 @@ struct submit_options { /* everything borrowed for the life of the submit */
     struct producer *producer;
     const struct topics *topics;
     struct fn *fn;
+    const char *boot; /* Redis' boot id as it is now, "" = not known */
     struct quota *quota;
     const struct clock *clock;
     struct timerq *timers;

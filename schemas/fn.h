@@ -46,7 +46,7 @@ struct fn_job { /* what a meta entry is made of */
     int64_t queued_ts_ms;   /* stamp of the job.queued event = created_ms */
     int64_t index_ms;       /* retention.results: older index entries are trimmed (a few a call) */
 };
-enum fn_admit_kind { FN_ADMIT_CREATED, FN_ADMIT_EXISTS, FN_ADMIT_OTHER_PAYLOAD };
+enum fn_admit_kind { FN_ADMIT_CREATED, FN_ADMIT_EXISTS, FN_ADMIT_OTHER_PAYLOAD, FN_ADMIT_UNBUILT };
 struct fn_admitted {
     enum fn_admit_kind kind;
     enum job_status status;
@@ -58,8 +58,9 @@ typedef void fn_admit_cb(void *arg, const struct err *e, const struct fn_admitte
  * 0-1; counts. A reservation of the same fp becomes the entry. */
 void fn_admit(struct fn *f, const struct fn_job *job, fn_admit_cb *cb, void *arg);
 /* Keyed submissions, before the record is written: holds the id for this fp (60 s). CREATED: go on; EXISTS: same fp,
- * already admitted (status says) or reserved; OTHER_PAYLOAD. */
-void fn_reserve(struct fn *f, const struct job_head *head, fn_admit_cb *cb, void *arg);
+ * already admitted (status says) or reserved; OTHER_PAYLOAD; UNBUILT: nothing stands there, but the view of its home is
+ * not whole under this boot id, so the key may have been used before. */
+void fn_reserve(struct fn *f, const struct job_head *head, struct view boot, fn_admit_cb *cb, void *arg);
 
 /* One job's meta for reading. found false: unknown; built tells whether built:{p} holds this boot id (unknown and
  * built = 404, unknown and unbuilt = 503). reserved: held by fn_reserve, perhaps never submitted: not a job yet. */

@@ -8,7 +8,7 @@ static void fn_decode_admit(const struct fn_call *c, const struct err *e, const 
     struct fn_admitted a = {.kind = FN_ADMIT_CREATED};
     int64_t kind = 0, reserved = 0;
     bool ok = !e && fn_read_int(r, 0, &kind) && kind >= FN_ADMIT_CREATED &&
-              kind <= FN_ADMIT_OTHER_PAYLOAD &&
+              kind <= FN_ADMIT_UNBUILT &&
               job_status_parse(reply_str(reply_at(r, 1)), &a.status) &&
               fn_read_int(r, 2, &a.queued) && fn_read_int(r, 3, &reserved);
     if (!e && !fn_expect(ok, "admit", &own)) e = &own;
@@ -32,14 +32,17 @@ void fn_admit(struct fn *f, const struct fn_job *job, fn_admit_cb *cb, void *arg
                   &(struct fn_ask){.decode = fn_decode_admit, .cb = {.admit = cb}, .arg = arg});
 }
 
-void fn_reserve(struct fn *f, const struct job_head *head, fn_admit_cb *cb, void *arg)
+void fn_reserve(struct fn *f, const struct job_head *head, struct view boot, fn_admit_cb *cb,
+                void *arg)
 {
     struct fn_args a;
-    fn_args_function(&a, "sluice_v1_reserve", "2");
+    fn_args_function(&a, "sluice_v1_reserve", "3");
     fn_arg_key(&a, FN_KEY_META, view_make(head->id.text, JOB_ID_LEN));
     fn_arg_key(&a, FN_KEY_COUNT, view_of(head->tenant));
+    fn_arg_home(&a, id_partition(&head->id));
     fn_arg(&a, view_of(head->fp));
     fn_arg(&a, view_of(head->tenant));
+    fn_arg(&a, boot);
     fn_start_args(f, &a,
                   &(struct fn_ask){.decode = fn_decode_admit, .cb = {.admit = cb}, .arg = arg});
 }

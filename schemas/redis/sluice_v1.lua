@@ -18,7 +18,7 @@
 
 local OK, FENCED, GONE, GAP, ENDED = 0, 1, 2, 3, 4
 local LEASE_OK, LEASE_BUSY, LEASE_ENDED, LEASE_UNBUILT = 0, 1, 2, 3
-local CREATED, EXISTS, OTHER_PAYLOAD = 0, 1, 2
+local CREATED, EXISTS, OTHER_PAYLOAD, UNBUILT = 0, 1, 2, 3
 local RESERVE_MS = '60000'
 local is_end = {succeeded = true, failed = true, canceled = true, expired = true}
 
@@ -89,7 +89,8 @@ local function admit(keys, args)
     return {CREATED, 'queued', enter(keys, args[1], args[2], args[3]), 0}
 end
 
--- keys: meta count; args: fp tenant
+-- A key that is not here may be one that was lost with the view: it is held only where the view is whole.
+-- keys: meta count built; args: fp tenant boot
 local function reserve(keys, args)
     local call, m = redis.call, keys[1]
     local h = call('HMGET', m, 'st', 'fp', 'rs')
@@ -99,6 +100,7 @@ local function reserve(keys, args)
         if h[3] then call('PEXPIRE', m, RESERVE_MS) end
         return {EXISTS, h[1], count, h[3] and 1 or 0}
     end
+    if call('GET', keys[3]) ~= args[3] then return {UNBUILT, 'queued', count, 0} end
     call('HSET', m, 'st', 'queued', 'rs', '1', 'fp', args[1], 'tn', args[2])
     call('PEXPIRE', m, RESERVE_MS)
     return {CREATED, 'queued', count, 0}

@@ -128,6 +128,7 @@ static void make_parts(struct sim_gateway *g)
     s->quota = quota_new(s->reads, s->clock);
     s->folds = folds_new(&fo);
     const struct submit_options so = {.producer = s->producer,
+                                      .boot = s->boot,
                                       .topics = &s->topics,
                                       .fn = s->fn,
                                       .quota = s->quota,

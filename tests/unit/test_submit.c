@@ -64,6 +64,7 @@ static void make(struct world *x)
         ERR_OK);
     assert_int_equal(workflows_add(x->workflows, w, NULL), ERR_OK);
     const struct submit_options so = {.producer = x->producer,
+                                     .boot = "boot",
                                       .topics = &x->topics,
                                       .fn = x->fn,
                                       .quota = x->quota,
