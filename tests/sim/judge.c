@@ -84,6 +84,20 @@ static void judge_get(const struct verdict *v, const struct judged *d, const str
                         (int)member(shown, members[i]).len, member(shown, members[i]).ptr);
 }
 
+/* A job that succeeded has no step that is still under way. */
+static void judge_steps(const struct verdict *v, const struct judged *d, const struct crowd_job *c)
+{
+    struct view steps = member(buf_view(&c->final->body), "steps"), step;
+
+    for (size_t i = 0; d->end == JOB_SUCCEEDED && json_raw_element(steps, i, &step); i++) {
+        struct view status = member(step, "status");
+
+        if (text_is(status, "completed") || text_is(status, "skipped") || text_is(status, "failed")) continue;
+        plant_blame(v->j->plant, "A: job %s succeeded, and its GET shows a step %.*s: %.*s", d->id, (int)status.len, status.ptr,
+                    (int)member(step, "id").len, member(step, "id").ptr);
+    }
+}
+
 /* The first record of an id is the job; who was told 202 for another payload was lied to. */
 static void judge_payload(const struct verdict *v, const struct judged *d, const struct crowd_job *c)
 {
@@ -126,6 +140,7 @@ static void judge_accepted(const struct verdict *v, const struct crowd_job *c)
     judge_key(v, c);
     if (!d->has_end) return; /* blamed for all jobs of the log */
     judge_get(v, d, c);
+    if (c->final && c->final->is_done) judge_steps(v, d, c);
     judge_cancel(v, d, c);
     status = member(buf_view(&c->answer), "status");
     if (c->mode == CROWD_WAIT && c->status == 200 && !text_is(status, end_name(d)))

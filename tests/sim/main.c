@@ -1,6 +1,6 @@
 /* The simulation's program: named cases, then seeds that once failed, then as many new seeds as asked for.
  *
- *   sim [--seeds N] [--from K]     the lot (default 200 seeds)
+ *   sim [--seeds N] [--from K]     the lot (default 200 seeds); --no-named: the seeds alone
  *   sim --seed S [--trace]         one seed, told in full
  *   sim --named [NAME] [--trace]   the named cases alone, or one of them
  *
@@ -13,7 +13,7 @@
 
 struct options {
     uint64_t seeds, from, seed;
-    bool has_seed, trace, named_only;
+    bool has_seed, trace, named_only, seeds_only;
     const char *name; /* NULL: all */
 };
 
@@ -41,6 +41,8 @@ static bool read_options(int argc, char **argv, struct options *o)
             i++;
         } else if (strcmp(argv[i], "--trace") == 0) {
             o->trace = true;
+        } else if (strcmp(argv[i], "--no-named") == 0) {
+            o->seeds_only = true;
         } else if (strcmp(argv[i], "--named") == 0) {
             o->named_only = true;
             if (argv[i + 1] && argv[i + 1][0] != '-') o->name = argv[++i];
@@ -137,16 +139,16 @@ int main(int argc, char **argv)
     double began = seconds_now(), took;
 
     if (!read_options(argc, argv, &o)) {
-        fprintf(stderr, "usage: sim [--seeds N] [--from K] | --seed S [--trace] | --named [NAME] [--trace]\n");
+        fprintf(stderr, "usage: sim [--seeds N] [--from K] [--no-named] | --seed S [--trace] | --named [NAME] [--trace]\n");
         return 2;
     }
     ws = plant_read_workflows();
     if (o.has_seed) {
         run_seed(o.seed, &o, ws, &t);
     } else {
-        run_named(&o, ws, &t);
-        if (!o.named_only) run_regressions(&o, ws, &t);
-        if (!o.named_only) run_twice(ws, o.from, &t);
+        if (!o.seeds_only) run_named(&o, ws, &t);
+        if (!o.named_only && !o.seeds_only) run_regressions(&o, ws, &t);
+        if (!o.named_only && !o.seeds_only) run_twice(ws, o.from, &t);
         for (uint64_t i = 0; !o.named_only && i < o.seeds; i++) run_seed(o.from + i, &o, ws, &t);
     }
     workflows_free(ws);

@@ -207,6 +207,30 @@ static void wipe_between_terminals(struct named *n)
     EXPECT(n, whole_calls(n, "first") == 1 && whole_calls(n, "second") == 1);
 }
 
+/* w1 sleeps in its last call; w2 has taken over and is in the same call; w1 wakes without Redis, which alone could tell it so: its checkpoint
+ * and its terminal reach the log behind w2's `started`. */
+static void late_terminal_too_early(struct named *n)
+{
+    model_provider_fix(plant_of(n)->provider, 50, 200, 40);
+    sim_worker_start(worker(n, "w1"));
+    n->job = submit(n, "chat", chat_input);
+    n->step = "second";
+    UNTIL(n, is_calling);
+    sim_worker_pause(worker(n, "w1"));
+    sim_worker_start(worker(n, "w2"));
+    n->want = 2;
+    UNTIL(n, is_started);
+    sim_worker_cut_redis(worker(n, "w1"), true);
+    sim_worker_resume(worker(n, "w1"));
+    n->want = 2; /* its checkpoint and its terminal */
+    UNTIL(n, has_void_records);
+    EXPECT(n, !is_ended(n));
+    sim_worker_cut_redis(worker(n, "w1"), false);
+    finish(n);
+    EXPECT(n, ended_as(n, JOB_SUCCEEDED));
+    EXPECT(n, whole_calls(n, "first") == 1 && whole_calls(n, "second") == 2); /* the checkpoint was not there when w2 began */
+}
+
 /* --- 3: a wipe plus a clock step back --------------------------------------------------------------------------------------------- */
 static void wipe_and_step_back(struct named *n)
 {
@@ -493,6 +517,7 @@ static const struct {
     void (*play)(struct named *n);
 } cases[] = {
     {"late-terminal", 1, 2, 1, late_terminal},
+    {"late-terminal-too-early", 1, 2, 1, late_terminal_too_early},
     {"wipe-between-terminals", 1, 2, 1, wipe_between_terminals},
     {"wipe-and-clock-back", 1, 2, 1, wipe_and_step_back},
     {"lost-tail", 4, 2, 2, lost_tail},

@@ -112,6 +112,25 @@ static void cut_worker(struct scenario *s)
     act_later(&a, 200 + chance(s, 8000), worker_reaches);
 }
 
+/* Sleeps, and wakes without Redis: only the log can tell it what happened meanwhile. */
+static void worker_stumbles_on(void *arg)
+{
+    struct act *a = arg;
+
+    sim_worker_resume(a->worker);
+    act_later(a, chance(a->s, 3000), worker_reaches);
+    free(a);
+}
+
+static void stumble_worker(struct scenario *s)
+{
+    const struct act a = worker_act(s);
+
+    sim_worker_pause(a.worker);
+    sim_worker_cut_redis(a.worker, true);
+    act_later(&a, 2000 + chance(s, 12000), worker_stumbles_on);
+}
+
 /* --- gateways ---------------------------------------------------------------------------------------------------------------- */
 static void gateway_back(void *arg)
 {
@@ -256,7 +275,7 @@ static void disturb_provider(struct scenario *s)
 static void fault(void *arg)
 {
     static void (*const kinds[])(struct scenario *) = {
-        kill_worker,   kill_worker,   kill_worker,     pause_worker,     pause_worker,  pause_worker, drain_worker, drain_worker, cut_worker,
+        kill_worker,   kill_worker,   kill_worker,     pause_worker,     pause_worker,  pause_worker, drain_worker, drain_worker, cut_worker, stumble_worker,
         disturb_redis, disturb_redis, disturb_gateway, disturb_gateway, disturb_kafka, step_clock,   disturb_provider};
     struct scenario *s = arg;
 

@@ -90,6 +90,26 @@ void stage_heal(struct stage *s)
     crowd_calm(s->crowd);
 }
 
+/* Redis' view of every home is whole. */
+static bool is_built(struct stage *s)
+{
+    static const char *const info[] = {"INFO"};
+    struct view text = reply_str(model_redis_ask(s->plant.redis, info, 1)), line, boot = VIEW_NONE;
+    char run_id[64] = "", key[24];
+    const char *const get[] = {"GET", key};
+
+    while (text.len > 0 && !boot.ptr) {
+        if (!view_cut(text, '\n', &line, &text)) line = text, text = VIEW_NONE;
+        if (view_starts(line, "run_id:")) boot = view_trim(view_make(line.ptr + 7, line.len - 7));
+    }
+    (void)view_copy(boot, run_id, sizeof run_id);
+    for (int32_t p = 0; p < model_kafka_partitions(s->plant.kafka); p++) {
+        snprintf(key, sizeof key, "built:{%d}", (int)p);
+        if (!view_eq_str(reply_str(model_redis_ask(s->plant.redis, get, 2)), run_id)) return false;
+    }
+    return true;
+}
+
 static bool is_over(void *arg)
 {
     struct stage *s = arg;
@@ -97,7 +117,7 @@ static bool is_over(void *arg)
     if (!crowd_is_done(s->crowd) || !judge_all_ended(s->judge) || !judge_all_committed(s->judge)) return false;
     for (size_t i = 0; i < s->worker_count; i++)
         if (!sim_worker_is_idle(s->workers[i])) return false;
-    return true;
+    return is_built(s);
 }
 
 static bool has_all(void *arg)
