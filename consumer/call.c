@@ -35,6 +35,7 @@ struct call {
     int64_t timeout_ms, due_ms, out_ms;
     uint32_t run;
     bool stream, has_text, is_lingering;
+    bool is_held; /* granted, but the owner has to be sure of its job first */
     char identity[CALL_IDENTITY_MAX];
 };
 
@@ -298,7 +299,8 @@ void call_cut(struct call *c, bool tell_text)
     list_remove(c->owner, &c->link);
     if (c->http) c->env->http->cancel(c->env->http->self, c->http);
     if (c->wait.is_granted) {
-        call_count(c, "cut");
+        if (!c->is_held) call_count(c, "cut");
+        o.was_refused = c->is_held; /* it never went out: all of it back */
         budget_done(c->env->budget, &c->wait, &o);
     } else {
         budget_cancel(c->env->budget, &c->wait);
@@ -379,9 +381,8 @@ static bool call_send(struct call *c, const struct llm_wire *w, struct err *err)
     return c->http != NULL;
 }
 
-static void call_on_grant(void *arg)
+static void call_out(struct call *c)
 {
-    struct call *c = arg;
     struct llm_out out = {.retry_after_ms = -1, .usage = {-1, -1}, .fault = TASK_FAULT_FATAL};
     struct llm_wire w;
     struct llm_request q = {.provider = c->provider,
@@ -409,6 +410,27 @@ static void call_on_grant(void *arg)
     } else {
         call_leave(c, LLM_FAILED, &out, true);
     }
+}
+
+static void call_on_grant(void *arg)
+{
+    struct call *c = arg;
+    c->is_held = !c->sink->may_go(c->arg);
+    if (!c->is_held) call_out(c);
+}
+
+struct call *call_first_held(const struct list *owner)
+{
+    for (struct list_link *k = list_first(owner); k; k = list_next(owner, k))
+        if (call_of_link(k)->is_held) return call_of_link(k);
+    return NULL;
+}
+
+void call_go(struct call *c)
+{
+    assert(c->is_held);
+    c->is_held = false;
+    call_out(c);
 }
 
 static void call_on_wait(void *arg, int64_t until_wall_ms)

@@ -16,6 +16,8 @@ enum { CALL_TEXT_BYTES = 512, CALL_TEXT_MS = 40 };
 /* What the owner hears; arg is the owner's. After done, failed or call_cut the call is gone for the
  * owner. */
 struct call_sink {
+    /* Its budget is there: may it go? False: the owner says so later with call_go. */
+    bool (*may_go)(void *arg);
     void (*on_started)(void *arg, uint32_t run);
     void (*on_text)(void *arg, uint32_t run, struct view text);
     void (*on_done)(void *arg, uint32_t run, struct view finish_reason, struct task_usage usage);
@@ -64,7 +66,9 @@ struct call *call_new(struct call_env *env, const struct call_ask *ask,
 /* Stops paying at once. Gathered text is told first when tell_text is set (on_text from inside). */
 void call_cut(struct call *c, bool tell_text);
 uint32_t call_run(const struct call *c);
-bool call_is_out(const struct call *c);         /* granted: the request left */
-struct call *call_of_link(struct list_link *k); /* in the owner's list */
+void call_go(struct call *c);                           /* one that was held back */
+struct call *call_first_held(const struct list *owner); /* NULL: none is */
+bool call_is_out(const struct call *c);                 /* granted: the request left */
+struct call *call_of_link(struct list_link *k);         /* in the owner's list */
 
 #endif

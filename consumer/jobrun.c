@@ -433,18 +433,16 @@ void jobrun_probe(struct jobrun *r)
 
 void jobrun_doubt(struct jobrun *r)
 {
-    if (!r->mirror.view) return; /* has no call yet: see jobrun_start */
-    if (!r->is_unsure) r->w->unsure++;
+    if (!r->mirror.view) return; /* has no call yet */
     r->is_unsure = true;
     mirror_probe(&r->mirror);
 }
 
 void jobrun_sure(struct jobrun *r)
 {
-    if (!r->is_unsure) return;
+    struct call *c;
     r->is_unsure = false;
-    r->w->unsure--;
-    worker_kick(r->w);
+    while (r->state == JOBRUN_RUNNING && (c = call_first_held(&r->calls)) != NULL) call_go(c);
 }
 
 bool jobrun_is_idle(const struct jobrun *r)
@@ -462,7 +460,6 @@ void jobrun_let_go(struct jobrun *r, enum jobrun_outcome outcome)
 
 static void jobrun_stop(struct jobrun *r)
 {
-    jobrun_sure(r);
     jobrun_inherit_stop(r);
     jobrun_drop_task(r);
     timerq_cancel(r->w->ports.timers, &r->timer);

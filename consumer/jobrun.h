@@ -59,7 +59,7 @@ struct jobrun {
     struct list_link awaiting; /* in the list of awaiting_home */
     struct home *awaiting_home;
     int64_t begun_ms, acquired_ms, started_wall_ms;
-    bool is_unsure; /* the lease had a gap: no new call until Redis says that the job is still ours
+    bool is_unsure; /* no new call until Redis says that the job is still ours
                      */
     bool is_takeover, is_canceled, must_prove, is_paced, is_parking, has_begun;
     int64_t due_ms; /* parking: wall */

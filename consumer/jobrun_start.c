@@ -33,6 +33,7 @@ bool jobrun_begin_mirror(struct jobrun *r, struct view metadata)
     if (seq < 1) seq = 1; /* job.queued */
     struct jobview *view = jobrun_view_new(r->job.head, k, metadata);
     if (!view) return false;
+    r->mirror.held_ms = r->acquired_ms;
     r->mirror.job.metadata = metadata; /* lives in the item, or in r */
     mirror_begin(&r->mirror, view, r->epoch, (uint64_t)seq, r->attempt, r->started_wall_ms);
     return true;
@@ -75,6 +76,14 @@ void jobrun_inherited(struct jobrun *r)
     }
 }
 
+/* Steps of an earlier owner, whose end perhaps nobody was told. */
+static bool jobrun_has_checkpoints(const struct jobrun *r)
+{
+    const struct known_job *k = jobrun_known(r);
+    size_t cursor = 0;
+    return k && k->ledger && ledger_checkpoint_each(k->ledger, &cursor);
+}
+
 void jobrun_start(struct jobrun *r)
 {
     struct job_body body;
@@ -86,6 +95,7 @@ void jobrun_start(struct jobrun *r)
         return;
     }
     jobrun_tell_started(r);
+    if (r->is_takeover && jobrun_has_checkpoints(r)) mirror_put_view(&r->mirror);
     if (!lease_held_since(r->w->lease, r->acquired_ms)) jobrun_doubt(r);
     if (r->is_canceled) {
         jobrun_close_as(r, JOB_CANCELED, PROBLEM_CANCELED, "the job was canceled", false);

@@ -5,7 +5,7 @@
 
 #include <assert.h>
 
-enum { JOBRUN_PARK_MS = 60000 };
+enum { JOBRUN_PARK_MS = 60000, JOBRUN_SURE_MS = 500 };
 
 struct jobrun_record { /* a checkpoint on its way */
     struct list_link link;
@@ -101,6 +101,16 @@ static void jobrun_resume(struct jobrun *r)
     jobrun_event(r, EVENT_JOB_RESUMED, VIEW_NONE);
 }
 
+/* Whoever waited for long may have lost the job without noticing (a clock that stepped under the
+ * lease): Redis is asked before anything is paid for. */
+static bool jobrun_may_call(void *arg)
+{
+    struct jobrun *r = arg;
+    if (!r->is_unsure && jobrun_now(r) - r->mirror.held_ms <= JOBRUN_SURE_MS) return true;
+    jobrun_doubt(r);
+    return false;
+}
+
 static void jobrun_on_call_started(void *arg, uint32_t run)
 {
     struct jobrun *r = arg;
@@ -148,7 +158,8 @@ static void jobrun_on_call_wait(void *arg, uint32_t run, int64_t until_wall_ms)
 
 static void jobrun_do_call(struct jobrun *r, const struct task_effect *e)
 {
-    static const struct call_sink sink = {.on_started = jobrun_on_call_started,
+    static const struct call_sink sink = {.may_go = jobrun_may_call,
+                                          .on_started = jobrun_on_call_started,
                                           .on_text = jobrun_on_call_text,
                                           .on_done = jobrun_on_call_done,
                                           .on_failed = jobrun_on_call_failed,

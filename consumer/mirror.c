@@ -168,6 +168,23 @@ static bool mirror_is_over(const struct mirror *m)
            bytes > (is_away ? MIRROR_AWAY_BYTES : MIRROR_PENDING_BYTES);
 }
 
+/* The event whose data stands at `from` in pending is complete. */
+static void mirror_keep(struct mirror *m, enum event_type type, size_t from)
+{
+    bool is_kept = !m->pending.failed && mirror_push_event(m, type);
+    if (is_kept && type != EVENT_JOB_SNAPSHOT) {
+        struct view data = view_make(m->pending.data + from, m->pending.len - from);
+        enum err_code code = jobview_fold(m->view, type, data, NULL);
+        m->unfolded += code != ERR_OK; /* out of memory: it is missing in the view alone */
+    }
+    if (!is_kept || mirror_is_over(m)) {
+        mirror_break(m);
+    } else if (m->is_broken) {
+        mirror_drop_pending(m); /* the snapshot to come covers it */
+    }
+    mirror_touch(m);
+}
+
 void mirror_put(struct mirror *m, const struct mirror_note *note)
 {
     struct jw w;
@@ -184,18 +201,17 @@ void mirror_put(struct mirror *m, const struct mirror_note *note)
     (void)buf_put_view(&m->pending, note->members);
     event_end(&w);
     mirror_note_status(m, note->type);
-    bool is_kept = !m->pending.failed && mirror_push_event(m, note->type);
-    if (is_kept) {
-        struct view data = view_make(m->pending.data + from, m->pending.len - from);
-        enum err_code code = jobview_fold(m->view, note->type, data, NULL);
-        m->unfolded += code != ERR_OK; /* out of memory: it is missing in the view alone */
-    }
-    if (!is_kept || mirror_is_over(m)) {
-        mirror_break(m);
-    } else if (m->is_broken) {
-        mirror_drop_pending(m); /* the snapshot to come covers it */
-    }
-    mirror_touch(m);
+    mirror_keep(m, note->type, from);
+}
+
+void mirror_put_view(struct mirror *m)
+{
+    size_t from = m->pending.len;
+    m->seq++;
+    if (jobview_put_snapshot(m->view, &m->pending, m->seq, m->env->clock->wall_ms))
+        mirror_keep(m, EVENT_JOB_SNAPSHOT, from);
+    else
+        mirror_break(m); /* too large for the line: goes by itself */
 }
 
 void mirror_probe(struct mirror *m)
@@ -236,6 +252,7 @@ static bool mirror_heard(struct mirror *m, const struct fn_appended *a)
 {
     switch (a->kind) {
     case FN_APPEND_OK:
+        m->held_ms = m->sent_ms;
         if (m->is_probing) mirror_tell(m, MIRROR_HELD);
         m->is_probing = false;
         if (m->is_closed) return false;
@@ -298,6 +315,7 @@ static void mirror_on_finish(void *arg, const struct err *e, const struct fn_app
 /* The call about to go answers the probe that was asked for before it. */
 static void mirror_ask_probe(struct mirror *m)
 {
+    m->sent_ms = m->env->clock->mono_ms;
     m->is_probing = m->is_probe_due;
     m->is_probe_due = false;
 }

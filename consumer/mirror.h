@@ -75,8 +75,9 @@ struct mirror { /* embed; init/fini */
     int64_t epoch, attempt, started_ms;
     enum job_status status;
     const struct mirror_end *end;
-    int64_t defer_ms; /* not before, unless the end comes */
-    int64_t bytes;    /* appended since the last snapshot */
+    int64_t sent_ms, held_ms; /* the last call; the last one that Redis answered as to the owner */
+    int64_t defer_ms;         /* not before, unless the end comes */
+    int64_t bytes;            /* appended since the last snapshot */
     unsigned calls, unfolded;
     bool is_appending, is_restoring, is_ending;
     bool is_broken, is_status_due, is_compaction_due, is_snapshot_due;
@@ -100,6 +101,8 @@ struct mirror_note {
     struct view members;
 };
 void mirror_put(struct mirror *m, const struct mirror_note *note);
+/* The whole view as one event: what an earlier owner wrote to the log may never have been told. */
+void mirror_put_view(struct mirror *m);
 /* Redis may have lost it, or another may hold it: ask. What is missing is put back as a snapshot;
  * HELD or FENCED comes. */
 void mirror_probe(struct mirror *m);

@@ -176,7 +176,7 @@ static void worker_subscribe(struct worker *w)
 static bool worker_may_call(void *arg)
 {
     const struct worker *w = arg;
-    return lease_is_held(w->lease) && w->unsure == 0;
+    return lease_is_held(w->lease);
 }
 
 /* A worker that slept between the grant and the request does not hold the job any more: another may

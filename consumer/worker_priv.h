@@ -55,7 +55,6 @@ struct worker {
     struct list rebuilds;              /* stopped ones that wait for their answers */
     struct list letters;               /* unreadable records on their way to the dead letters */
     size_t item_bytes, sleeping;
-    size_t unsure;       /* runs that have to hear from Redis before any call goes out */
     int64_t unbroken_ms; /* of the lease, as last seen */
     enum worker_state state;
     bool is_readable; /* some queue may hold something */
@@ -78,8 +77,7 @@ int64_t worker_retry_ms(const struct worker *w,
                         int64_t base_ms); /* base with jitter, monotonic time of it */
 
 /* worker_meters.c */
-void worker_meters_init(struct worker_meters *w, struct call_meters *calls,
-                        struct metrics *m);
+void worker_meters_init(struct worker_meters *w, struct call_meters *calls, struct metrics *m);
 
 /* drain.c */
 void drain_check(struct worker *w);     /* when a run is over, or the group was left */
