@@ -75,6 +75,12 @@ static void heal_processes(struct stage *s)
     }
 }
 
+/* Who was told to drain before all was well ends after it: a fleet starts another in its place. */
+static void heal_again(void *arg)
+{
+    heal_processes(arg);
+}
+
 void stage_heal(struct stage *s)
 {
     static const struct provider_faults none;
@@ -87,6 +93,7 @@ void stage_heal(struct stage *s)
     model_kafka_resume(s->plant.kafka);
     model_provider_set(s->plant.provider, &none);
     heal_processes(s);
+    for (int64_t s_later = 5; s_later <= 80; s_later *= 2) world_after(s->plant.world, s_later * 1000, heal_again, NULL, s);
     crowd_calm(s->crowd);
 }
 
