@@ -103,7 +103,7 @@ static void helper_on_exit(void *arg, int64_t status, int term_signal)
         (void)err_set(&e, ERR_TIMEOUT, "jq: the expression took longer than %lld ms",
                       (long long)h->pool->options.timeout_ms);
     else
-        (void)err_set(&e, ERR_TOO_LARGE, "jq: the expression used more memory or time than it may");
+        (void)err_set(&e, ERR_TIMEOUT, "jq: the expression used more memory or time than it may");
     h->is_late = false;
     settle(h, &e, VIEW_NONE);
 }
