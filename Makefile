@@ -8,9 +8,6 @@ CLANG     ?= clang
 PYTHON    ?= python3
 BUILD     := build
 Q         := $(if $(V),,@)
-PKGS_io        := libuv librdkafka hiredis libcurl libmicrohttpd
-PKGS_base      := jansson yaml-0.1
-PKGS_consumer  := libjq
 PKGS           := libuv rdkafka hiredis libcurl libmicrohttpd jansson yaml-0.1 libcrypto
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings \
