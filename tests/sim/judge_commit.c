@@ -106,12 +106,29 @@ static void on_state(struct judge *j, int32_t p, int64_t offset)
     }
 }
 
+/* A tenant's counter is what its quota hangs on: at every moment it says how many of its entries have no end. */
+static void on_counts(struct judge *j)
+{
+    for (size_t i = 0; i < PLANT_TENANTS; i++) {
+        char key[40];
+        const char *const argv[] = {"GET", key};
+        int64_t open = model_redis_open_jobs(j->plant->redis, plant_tenants[i]), says;
+
+        snprintf(key, sizeof key, "q:{%s}", plant_tenants[i]);
+        says = reply_int(model_redis_ask(j->plant->redis, argv, 2), 0);
+        if (says != open)
+            plant_blame(j->plant, "E: %s has %lld jobs without an end in Redis, and its counter says %lld", plant_tenants[i], (long long)open,
+                        (long long)says);
+    }
+}
+
 void judge_on_commit(void *judge, enum topic topic, int32_t partition, int64_t offset, const char *metadata)
 {
     struct judge *j = judge;
     struct marks m;
 
     judge_read(j);
+    on_counts(j);
     world_trace(j->plant->world, "committed %s[%d] at %lld %s", j->plant->topics.names[topic], (int)partition, (long long)offset, metadata);
     if (offset > model_kafka_end(j->plant->kafka, topic, partition))
         plant_blame(j->plant, "E: %s[%d] is committed past its end", j->plant->topics.names[topic], (int)partition);

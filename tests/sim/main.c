@@ -70,6 +70,7 @@ static void run_seed(uint64_t seed, const struct options *o, const struct workfl
     t->calls += r.calls;
     t->resets += r.resets;
     t->virtual_ms += r.virtual_ms;
+    if (o->has_seed) printf("world %016llx\n", (unsigned long long)r.hash);
     if (is_good) return;
     printf("seed %llu failed; again with: make sim SEED=%llu\n", (unsigned long long)seed, (unsigned long long)seed);
     tell_faults(r.faults, r.fault_count);

@@ -606,6 +606,12 @@ void model_conn_mend(struct model_conn *c)
     if (c->server->is_up) conn_dial(c);
 }
 
+void model_redis_refuse(struct model_redis *m, bool on)
+{
+    lua_pushboolean(m->lua, on);
+    model_call(m, "refuse", 1, 0);
+}
+
 void model_redis_flush(struct model_redis *m)
 {
     static const char *const argv[] = {"FLUSHALL"};
@@ -626,6 +632,17 @@ void model_redis_step_clock(struct model_redis *m, int64_t by_ms)
 bool model_redis_is_up(const struct model_redis *m)
 {
     return m->is_up && !m->is_paused;
+}
+
+int64_t model_redis_open_jobs(struct model_redis *m, const char *tenant)
+{
+    int64_t n;
+
+    lua_pushstring(m->lua, tenant);
+    model_call(m, "open_jobs", 1, 1);
+    n = (int64_t)lua_tonumber(m->lua, -1);
+    lua_pop(m->lua, 1);
+    return n;
 }
 
 const struct reply *model_redis_ask(struct model_redis *m, const char *const *argv, size_t argc)

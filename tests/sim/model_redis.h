@@ -23,12 +23,15 @@ void model_redis_down(struct model_redis *m);
 void model_redis_up(struct model_redis *m, bool lose_tail); /* a new run_id; lose_tail: back to the last save */
 void model_redis_pause(struct model_redis *m); /* commands wait; older than five seconds they are answered ERR_TIMEOUT */
 void model_redis_resume(struct model_redis *m);
+void model_redis_refuse(struct model_redis *m, bool on); /* no memory: nothing may be written */
 void model_redis_flush(struct model_redis *m);
 void model_redis_save(struct model_redis *m);
 void model_redis_step_clock(struct model_redis *m, int64_t by_ms); /* its own clock alone */
 bool model_redis_is_up(const struct model_redis *m);
 void model_conn_cut(struct model_conn *c);  /* this client alone does not reach it */
 void model_conn_mend(struct model_conn *c);
+/* For checkers: the entries of a tenant's jobs that have no end. */
+int64_t model_redis_open_jobs(struct model_redis *m, const char *tenant);
 /* For checkers: runs a command at once; the reply lives until the next call. */
 const struct reply *model_redis_ask(struct model_redis *m, const char *const *argv, size_t argc);
 

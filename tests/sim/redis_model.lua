@@ -6,7 +6,7 @@
 -- {ok=..}, {err=..}. An unknown command or option is an error of the simulation, never a silent nil.
 
 local db, expiries, functions, published = {}, {}, {}, {}
-local now_ms, run_id = 0, "run-0"
+local now_ms, run_id, refuses = 0, "run-0", false
 local saved = {}
 
 local cmd = {}
@@ -446,6 +446,7 @@ end
 model = {
   command = function(at, ...)
     now_ms = at
+    if refuses and (... == "FCALL" or ... == "SET") then return { err = "OOM command not allowed when used memory > 'maxmemory'." } end
     local ok, got = pcall(dispatch, { ... })
     if ok then return got end
     return type(got) == "table" and got.err and got or { err = tostring(got) }
@@ -455,6 +456,16 @@ model = {
     published = {}
     return out
   end,
+  -- How many jobs of a tenant stand here without an end; what its counter should say.
+  open_jobs = function(tenant)
+    local n = 0
+    for key, v in pairs(db) do
+      local f = v.kind == "hash" and key:sub(1, 2) == "j:" and v.fields
+      if f and f.tn == tenant and not f.rs and (f.st == "queued" or f.st == "running" or f.st == "waiting") then n = n + 1 end
+    end
+    return n
+  end,
+  refuse = function(on) refuses = on end,
   save = function() saved = { copy(db), copy(expiries) } end,
   restart = function(id, from_saved)
     run_id = id

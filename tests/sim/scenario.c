@@ -196,10 +196,19 @@ static void redis_resumes(void *arg)
     model_redis_resume(s->stage.plant.redis);
 }
 
+static void redis_writes_again(void *arg)
+{
+    struct scenario *s = arg;
+
+    world_trace(s->stage.plant.world, "Redis has memory again");
+    s->stage.plant.stood_still_ms = world_now_ms(s->stage.plant.world);
+    model_redis_refuse(s->stage.plant.redis, false);
+}
+
 static void disturb_redis(struct scenario *s)
 {
     struct model_redis *redis = s->stage.plant.redis;
-    int64_t how = chance(s, 7);
+    int64_t how = chance(s, 8);
 
     if (!model_redis_is_up(redis)) return;
     if (how < 2) {
@@ -211,6 +220,10 @@ static void disturb_redis(struct scenario *s)
     } else if (how < 6) {
         world_trace(s->stage.plant.world, "Redis is wiped");
         model_redis_flush(redis);
+    } else if (how < 7) {
+        world_trace(s->stage.plant.world, "Redis has no memory left");
+        model_redis_refuse(redis, true);
+        after(s, 100 + chance(s, 6000), redis_writes_again, s);
     } else {
         world_trace(s->stage.plant.world, "Redis is paused");
         model_redis_pause(redis);
