@@ -36,6 +36,8 @@ struct home *home_new(struct worker *w, uint32_t partition)
     list_init(&h->blocked);
     list_init(&h->held);
     list_init(&h->closing);
+    list_init(&h->askings);
+    list_init(&h->untold);
     h->known = known_new(HOME_JOBS_MAX, HOME_ENDED_MAX);
     ok = h->known != NULL;
     for (size_t t = 0; t < TOPIC_STATE; t++) {
@@ -67,11 +69,21 @@ static void home_drop_items(struct home *h)
     }
 }
 
+static void home_drop_askings(struct home *h)
+{
+    struct list_link *k;
+    while ((k = list_first(&h->askings)) != NULL) {
+        list_remove(&h->askings, k);
+        free(LIST_ITEM(k, struct home_asking, link));
+    }
+}
+
 void home_free(struct home *h)
 {
     if (!h) return;
     timerq_cancel(h->w->ports.timers, &h->timer);
     rebuild_stop(h);
+    home_drop_askings(h);
     home_drop_items(h);
     known_free(h->known);
     for (size_t t = 0; t < TOPIC_STATE; t++) window_free(h->windows[t]);
@@ -116,6 +128,26 @@ static bool home_answered(struct home *h)
 bool home_take_answer(struct home *h)
 {
     return !home_answered(h);
+}
+
+struct home_asking *home_asking_new(struct home *h, const struct job_id *id)
+{
+    struct home_asking *a = calloc(1, sizeof *a);
+    if (!a) return NULL;
+    a->h = h;
+    a->id = *id;
+    list_push(&h->askings, &a->link);
+    h->ops++;
+    return a;
+}
+
+struct home *home_asking_take(struct home_asking *a, struct job_id *ret_id)
+{
+    struct home *h = a->h;
+    *ret_id = a->id;
+    list_remove(&h->askings, &a->link);
+    free(a);
+    return home_take_answer(h) ? h : NULL;
 }
 
 /* --- where to begin -------------------------------------------------------------------------- */

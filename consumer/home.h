@@ -32,6 +32,8 @@ struct home {
     struct list blocked;     /* items that wait for the view to be built */
     struct list held;        /* items the log has to say something about */
     struct list closing;     /* jobs with is_closing that nobody is closing right now */
+    struct list askings;     /* questions about one job that are out */
+    struct list untold;      /* items of new jobs, by age: Redis may not have heard of them */
     struct timer timer;      /* asking again; then heads, held items, jobs to close */
     unsigned ops;            /* answers awaited */
     bool is_built, has_caught_up;
@@ -50,6 +52,15 @@ void home_lose(struct home *h);
 void home_free(struct home *h); /* worker_free */
 /* First thing in an answer counted in ops: false = the home is lost (and may be freed now). */
 bool home_take_answer(struct home *h);
+/* A question to Redis about one job, counted in ops. NULL: no memory. */
+struct home_asking {
+    struct list_link link; /* in h->askings */
+    struct home *h;
+    struct job_id id;
+};
+struct home_asking *home_asking_new(struct home *h, const struct job_id *id);
+/* First thing in its answer: frees it. NULL: the home is lost. */
+struct home *home_asking_take(struct home_asking *a, struct job_id *ret_id);
 
 /* --- the log --------------------------------------------------------------------------------- */
 struct known_job *home_known(const struct home *h, const struct job_id *id);
@@ -62,8 +73,6 @@ size_t home_read_tail(struct home *h, size_t budget);
 size_t home_read_intake(struct home *h, size_t budget);
 /* Every record that was in an intake topic at this time (monotonic) has been read. */
 bool home_has_read_since(const struct home *h, int64_t mono_ms);
-bool home_has_read_all(const struct home *h,
-                       enum topic t); /* nothing of it is left unread, as far as one can know */
 void home_wake_at(struct home *h, int64_t mono_ms); /* another look then, or earlier */
 void home_tick(void *home);
 
@@ -84,6 +93,9 @@ void home_ended_elsewhere(struct home *h, const struct job_id *id); /* Redis say
 void home_unbuilt(struct home *h);
 void home_set_built(struct home *h, bool is_built);
 void home_unblock(struct home *h);
+/* home_tell.c: new jobs that wait here are told to Redis, should their gateway not have done it.
+ * After a beat that found the view whole. */
+void home_tell_waiting(struct home *h);
 /* home_close.c: canceled jobs that nobody runs */
 void home_canceled(struct home *h, struct known_job *j);
 void home_close_pending(struct home *h);

@@ -91,11 +91,6 @@ static void home_close_made_up(struct home *h, struct known_job *j, const struct
     home_close_begin(h, j, it);
 }
 
-struct home_asking { /* for the meta of a job of which only the id is known */
-    struct home *h;
-    struct job_id id;
-};
-
 static bool home_head_of_meta(const struct fn_meta *m, struct job_head *ret)
 {
     struct view name, version;
@@ -116,14 +111,10 @@ static bool home_head_of_meta(const struct fn_meta *m, struct job_head *ret)
 
 static void home_on_meta(void *arg, const struct err *e, const struct fn_meta *m)
 {
-    struct home_asking *asking = arg;
-    struct home *h = asking->h;
-    struct job_head head = {.id = asking->id};
-    struct known_job *j = NULL;
-    bool is_wanted = home_take_answer(h);
+    struct job_head head = {.since = -1};
+    struct home *h = home_asking_take(arg, &head.id);
+    struct known_job *j = h ? known_find(h->known, &head.id) : NULL;
     (void)e; /* then m is NULL */
-    free(asking);
-    if (is_wanted) j = known_find(h->known, &head.id);
     if (!j || !j->is_closing || j->run || list_linked(&j->closing)) return;
     bool is_ours = m && m->found && home_head_of_meta(m, &head) && home_may_close(j, head.tenant);
     bool is_nobodys = m && m->built && !m->found && home_has_read_since(h, j->marked_ms);
@@ -155,13 +146,11 @@ static void home_close_one(struct home *h, struct known_job *j)
     } else if (head) {
         home_close_made_up(h, j, head);
     } else {
-        struct home_asking *asking = malloc(sizeof *asking);
+        struct home_asking *asking = home_asking_new(h, &j->id);
         if (!asking) {
             home_close_later(h, j);
             return;
         }
-        *asking = (struct home_asking){.h = h, .id = j->id};
-        h->ops++;
         fn_meta(h->w->ports.fn, &j->id, lease_boot(h->w->lease), home_on_meta, asking);
     }
 }

@@ -30,6 +30,7 @@ void item_free_of(struct worker *w, struct item *it)
 {
     item_unwait(w, it);
     if (list_linked(&it->link)) list_remove(&it->job->items, &it->link);
+    if (list_linked(&it->untold)) list_remove(&it->home->untold, &it->untold);
     if (it->topic != TOPIC_COUNT) w->item_bytes -= item_bytes(it);
     item_free(it);
 }
@@ -274,6 +275,7 @@ bool home_place(struct home *h, struct item *it)
         return true;
     }
     if (!j->fp[0]) memcpy(j->fp, it->head.fp, sizeof j->fp);
+    if (it->head.epoch == 0 && !it->is_poison) list_push(&h->untold, &it->untold);
     if (home_judge(h, j, it) && it->state == ITEM_SLEEPING && known_is_canceled(j, it->head.tenant))
         home_canceled(h, j);
     known_release(h->known, j);
@@ -373,6 +375,7 @@ void home_set_built(struct home *h, bool is_built)
     if (is_built) {
         rebuild_stop(h);
         home_unblock(h);
+        home_tell_waiting(h);
     } else {
         rebuild_start(h);
     }

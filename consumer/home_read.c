@@ -171,11 +171,6 @@ bool home_has_read_since(const struct home *h, int64_t mono_ms)
     return true;
 }
 
-bool home_has_read_all(const struct home *h, enum topic t)
-{
-    return h->next[t] >= h->high[t] && home_may_read(h, t);
-}
-
 static enum topic home_topic_of(const struct home *h, const struct record_in *rec)
 {
     enum topic t = TOPIC_COUNT;

@@ -23,8 +23,8 @@ struct item *item_new(const struct job_head *head, enum topic topic, const struc
 void item_free(struct item *it)
 {
     if (!it) return;
-    assert(!list_linked(&it->link) && !list_linked(&it->waiting) && !scheduler_has(&it->sched) &&
-           !it->timer.slot);
+    assert(!list_linked(&it->link) && !list_linked(&it->waiting) && !list_linked(&it->untold));
+    assert(!scheduler_has(&it->sched) && !it->timer.slot);
     free(it);
 }
 

@@ -35,11 +35,13 @@ struct item {
     struct known_job *job;
     struct list_link link;    /* in job->items */
     struct list_link waiting; /* in a list of the home or of a foreign owner */
+    struct list_link untold;  /* in home->untold */
     struct foreign_owner *owner;
     struct sched_item sched;
     struct timer timer; /* SLEEPING */
     int64_t read_ms;    /* monotonic */
     unsigned rounds;    /* FOREIGN */
+    bool is_telling;    /* Redis is being told of it */
     bool has_waited;    /* its delay tier's time is over */
     bool is_poison;     /* its head could not be read: it ends as failed */
 };

@@ -112,11 +112,14 @@ bool jobrun_begin(struct worker *w, struct item *item)
     mirror_init(&r->mirror, &w->mirrors, &r->job, jobrun_on_news, r);
     list_init(&r->calls);
     list_init(&r->records);
+    list_init(&r->evals);
     buf_init(&r->end_view, JOB_BYTES_MAX * 2);
     buf_init(&r->end_data, JOB_BYTES_MAX * 2);
     list_push(&w->run_list, &r->link);
     item->state = ITEM_RUNNING;
     if (item->job) item->job->run = r;
+    if (list_linked(&item->untold)) /* the lease makes the entry */
+        list_remove(&item->home->untold, &item->untold);
     metric_observe(w->meters.queue_seconds, (double)(r->begun_ms - item->read_ms) / 1000);
     jobrun_acquire(r);
     return true;
@@ -431,17 +434,20 @@ void jobrun_probe(struct jobrun *r)
     mirror_probe(&r->mirror);
 }
 
-void jobrun_doubt(struct jobrun *r)
+void jobrun_doubt(struct jobrun *r, bool has_gap)
 {
     if (!r->mirror.view) return; /* has no call yet */
     r->is_unsure = true;
+    r->must_hear = r->must_hear || has_gap;
     mirror_probe(&r->mirror);
 }
 
 void jobrun_sure(struct jobrun *r)
 {
     struct call *c;
-    r->is_unsure = false;
+    if (r->must_hear && !r->w->marked[jobrun_partition(r)])
+        return; /* asked again when the view is whole */
+    r->is_unsure = r->must_hear = false;
     while (r->state == JOBRUN_RUNNING && (c = call_first_held(&r->calls)) != NULL) call_go(c);
 }
 

@@ -48,6 +48,7 @@ struct jobrun {
     struct task *task;
     struct list calls;
     struct list records;     /* checkpoints on their way */
+    struct list evals;       /* expressions out for evaluation */
     struct outbox_entry out; /* the one record of the other kinds */
     unsigned ops;            /* answers awaited: fn, eval */
     struct view busy_owner;  /* for the length of jobrun_over */
@@ -59,8 +60,8 @@ struct jobrun {
     struct list_link awaiting; /* in the list of awaiting_home */
     struct home *awaiting_home;
     int64_t begun_ms, acquired_ms, started_wall_ms;
-    bool is_unsure; /* no new call until Redis says that the job is still ours
-                     */
+    bool is_unsure; /* no new call until Redis says that the job is still ours */
+    bool must_hear; /* and says so with the whole view of its home */
     bool is_takeover, is_canceled, must_prove, is_paced, is_parking, has_begun;
     int64_t due_ms; /* parking: wall */
     int64_t hand_seq;
@@ -90,8 +91,11 @@ void jobrun_cut(
     struct jobrun *r); /* the drain's time is over: calls are broken off, then it is handed over */
 void jobrun_on_tail(struct jobrun *r); /* state[p] was read past `awaited` */
 void jobrun_on_home_lost(struct jobrun *r);
-void jobrun_overtaken(struct jobrun *r);     /* the log shows a higher epoch, or another's end */
-void jobrun_doubt(struct jobrun *r);         /* the lease had a gap */
+void jobrun_overtaken(struct jobrun *r); /* the log shows a higher epoch, or another's end */
+/* No call before Redis said that the job is still ours. has_gap: the lease was not held for a
+ * while, another may have run it to its end; only what the whole view of its home says counts then.
+ */
+void jobrun_doubt(struct jobrun *r, bool has_gap);
 void jobrun_probe(struct jobrun *r);         /* Redis may have been wiped */
 bool jobrun_is_idle(const struct jobrun *r); /* has no call in hand */
 
@@ -125,7 +129,8 @@ bool jobrun_task_new(struct jobrun *r, const struct workflow *wf, struct view in
 void jobrun_pump(struct jobrun *r);
 void jobrun_cut_calls(struct jobrun *r, bool tell_text);
 void jobrun_drop_task(struct jobrun *r);
-void jobrun_drop_records(struct jobrun *r); /* checkpoints whose answers will not come */
+void jobrun_drop_records(
+    struct jobrun *r); /* checkpoints and expressions whose answers will not come */
 struct jobrun_step {
     uint32_t run;   /* the task's */
     const char *id; /* borrowed until the record is through */

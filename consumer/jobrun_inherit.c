@@ -8,7 +8,7 @@
 
 enum {
     JOBRUN_INHERIT_AGAIN_MS = 6000,
-    JOBRUN_INHERIT_SLACK_MS = 60000,
+    JOBRUN_INHERIT_SLACK_MS = 600000, /* clocks may have stepped back since it was created */
     JOBRUN_INHERIT_EVENT_MAX = 64 << 10
 };
 

@@ -96,7 +96,7 @@ void jobrun_start(struct jobrun *r)
     }
     jobrun_tell_started(r);
     if (r->is_takeover && jobrun_has_checkpoints(r)) mirror_put_view(&r->mirror);
-    if (!lease_held_since(r->w->lease, r->acquired_ms)) jobrun_doubt(r);
+    if (!lease_held_since(r->w->lease, r->acquired_ms)) jobrun_doubt(r, true);
     if (r->is_canceled) {
         jobrun_close_as(r, JOB_CANCELED, PROBLEM_CANCELED, "the job was canceled", false);
     } else if (code == ERR_NOMEM) {

@@ -17,6 +17,7 @@ struct jobrun_record { /* a checkpoint on its way */
 };
 
 struct jobrun_eval { /* an expression out for evaluation */
+    struct list_link link;
     struct jobrun *r;
     uint32_t run;
     size_t len;
@@ -68,6 +69,7 @@ static void jobrun_on_eval(void *arg, const struct err *e, struct view value)
 {
     struct jobrun_eval *op = arg;
     struct jobrun *r = op->r;
+    list_remove(&r->evals, &op->link);
     r->ops--;
     if (r->state == JOBRUN_RUNNING) {
         task_evaluated(r->task, op->run, view_make(op->source, op->len), value, e, jobrun_now(r));
@@ -85,10 +87,12 @@ static void jobrun_do_eval(struct jobrun *r, const struct task_effect *e)
         task_evaluated(r->task, e->run, e->source, VIEW_NONE, &err, jobrun_now(r));
         return;
     }
+    memset(op, 0, sizeof *op);
     op->r = r;
     op->run = e->run;
     op->len = e->source.len;
     memcpy(op->source, e->source.ptr, e->source.len);
+    list_push(&r->evals, &op->link);
     r->ops++;
     r->w->ports.eval.eval(r->w->ports.eval.self, e->source, e->root, jobrun_on_eval, op);
 }
@@ -107,7 +111,7 @@ static bool jobrun_may_call(void *arg)
 {
     struct jobrun *r = arg;
     if (!r->is_unsure && jobrun_now(r) - r->mirror.held_ms <= JOBRUN_SURE_MS) return true;
-    jobrun_doubt(r);
+    jobrun_doubt(r, false);
     return false;
 }
 
@@ -272,6 +276,10 @@ void jobrun_drop_records(struct jobrun *r)
     while ((k = list_first(&r->records)) != NULL) {
         list_remove(&r->records, k);
         free(LIST_ITEM(k, struct jobrun_record, link));
+    }
+    while ((k = list_first(&r->evals)) != NULL) {
+        list_remove(&r->evals, k);
+        free(LIST_ITEM(k, struct jobrun_eval, link));
     }
 }
 

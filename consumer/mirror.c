@@ -94,7 +94,7 @@ static void mirror_break(struct mirror *m)
 {
     mirror_drop_pending(m);
     m->is_broken = true;
-    if (m->is_probing) m->is_probe_due = true; /* the restore answers it */
+    if (m->is_probing) m->is_probe_due = true;
     m->is_probing = false;
     mirror_touch(m);
 }
@@ -296,6 +296,11 @@ static void mirror_on_restore(void *arg, const struct err *e, const struct fn_ap
     if (e) m->is_broken = true;
     if (!mirror_answered(m, e)) return;
     if (a->kind == FN_APPEND_OK) m->bytes = 0;
+    if (m->is_probing) { /* who puts a job back is believed by a Redis that knows nothing of others
+                          */
+        m->is_probing = false;
+        m->is_status_due = m->is_probe_due = true;
+    }
     if (mirror_heard(m, a) && mirror_is_clean(m)) mirror_tell(m, MIRROR_CLEAN);
 }
 

@@ -4,11 +4,11 @@
  * boot id does not tell: so a rebuild leaves a token where the mark will stand, and the mark is
  * refused where the token is gone.
  *
- *   LOG ------> JOBS ------> TOPICS ------> GRACE ------> MARK --> built
- *   state[p]    unended      unread intake  others'       built:{p} = boot
- *   back to     ones and     records        live jobs
- *   retention   waiting
- *   (ends are   records
+ *   LOG ------> JOBS ---> ENDS ------> TOPICS ------> GRACE ------> MARK --> built
+ *   state[p]    unended   where the    unread intake  others'       built:{p} = boot
+ *   back to     ones      topics end;  records        live jobs
+ *   retention             records in
+ *   (ends are             memory
  *   told here)
  *
  * The log is replayed through the same ledgers as everywhere. An end goes to Redis the moment it is
@@ -30,6 +30,7 @@ enum {
 enum rebuild_phase {
     REBUILD_LOG,
     REBUILD_JOBS,
+    REBUILD_ENDS,
     REBUILD_TOPICS,
     REBUILD_GRACE,
     REBUILD_MARK,
@@ -124,7 +125,7 @@ static bool rebuild_answered(struct rebuild *b, const struct err *e)
         }
         return false;
     }
-    if (e) rebuild_fail(b, "redis", e);
+    if (e) rebuild_fail(b, "an answer", e);
     worker_kick(b->w);
     return true;
 }
@@ -301,8 +302,6 @@ static void rebuild_items(struct rebuild *b)
 {
     struct known_job *j;
     size_t cursor = 0;
-    for (enum topic t = 0; t < TOPIC_STATE; t++)
-        b->from[t] = home_has_read_all(b->home, t) ? -1 : b->home->next[t];
     while ((j = known_each(b->home->known, &cursor)) != NULL) {
         struct list_link *k = list_first(&j->items);
         if (!k || j->is_settled || known_phase(j) == LEDGER_ENDED) continue;
@@ -313,16 +312,45 @@ static void rebuild_items(struct rebuild *b)
     }
 }
 
+/* --- ENDS ------------------------------------------------------------------------------------ */
+static void rebuild_on_ends(void *arg, const struct err *e, const struct intake_position *list,
+                            size_t count)
+{
+    struct rebuild *b = arg;
+    if (!rebuild_answered(b, e) || e || b->has_failed) return;
+    for (size_t i = 0; i < count; i++) {
+        enum topic t = list[i].topic;
+        if (t >= TOPIC_STATE || list[i].partition != (int32_t)b->partition) continue;
+        b->from[t] = b->home->next[t] >= list[i].high ? -1 : b->home->next[t];
+    }
+    rebuild_items(b);
+    b->phase = REBUILD_TOPICS;
+    b->topic = 0;
+    b->resume = -1;
+}
+
+/* What the home knows of the ends is as old as its assignment, and what was fetched since proves
+ * nothing either: an owner that slept may be far behind. */
+static void rebuild_ask_ends(struct rebuild *b)
+{
+    struct intake_tp tps[TOPIC_STATE];
+    const struct intake_port *intake = &b->w->ports.intake;
+    for (enum topic t = 0; t < TOPIC_STATE; t++) {
+        tps[t] = (struct intake_tp){.topic = t, .partition = (int32_t)b->partition, .offset = -1};
+        b->from[t] = b->home->next[t];
+    }
+    b->phase = REBUILD_ENDS;
+    b->out++;
+    intake->positions(intake->self, tps, TOPIC_STATE, rebuild_on_ends, b);
+}
+
+/* --- JOBS, their turn ------------------------------------------------------------------------ */
 static void rebuild_turn_jobs(struct rebuild *b)
 {
     const struct known_job *j = NULL;
     while (b->out < REBUILD_OUT && (j = known_each(b->known, &b->cursor)) != NULL)
         rebuild_known_job(b, j);
-    if (j || b->out >= REBUILD_OUT) return;
-    rebuild_items(b);
-    b->phase = REBUILD_TOPICS;
-    b->topic = 0;
-    b->resume = -1;
+    if (!j && b->out < REBUILD_OUT) rebuild_ask_ends(b);
 }
 
 /* --- TOPICS ---------------------------------------------------------------------------------- */

@@ -117,7 +117,8 @@ static void worker_on_home_mark(void *arg, uint32_t partition, bool is_built)
 {
     struct worker *w = arg;
     struct home *h = worker_home(w, partition);
-    if (!is_built) worker_probe(w, partition);
+    if (!is_built || !w->marked[partition]) worker_probe(w, partition);
+    w->marked[partition] = is_built;
     if (h && h->state == HOME_READY) home_set_built(h, is_built);
 }
 
@@ -127,7 +128,7 @@ static void worker_on_beat(void *arg, bool boot_changed)
     if (lease_unbroken_ms(w->lease) != w->unbroken_ms) {
         w->unbroken_ms = lease_unbroken_ms(w->lease);
         for (struct list_link *k = list_first(&w->run_list); k; k = list_next(&w->run_list, k))
-            jobrun_doubt(LIST_ITEM(k, struct jobrun, link));
+            jobrun_doubt(LIST_ITEM(k, struct jobrun, link), true);
     }
     if (boot_changed)
         log_event(w->ports.log, LOG_INFO, VIEW_NONE, "redis_boot",
@@ -136,17 +137,19 @@ static void worker_on_beat(void *arg, bool boot_changed)
 }
 
 /* --- the doorbell ---------------------------------------------------------------------------- */
+/* "cancel <id>", or "held <id>": somebody wants a job that Redis says is ours. */
 static void worker_on_message(void *arg, struct view channel, struct view payload)
 {
     struct worker *w = arg;
     struct job_id id;
     struct jobrun *r;
+    struct view word, text;
     (void)channel;
-    if (!view_starts(payload, "cancel ") ||
-        !id_parse(view_make(payload.ptr + 7, payload.len - 7), &id))
-        return;
+    if (!view_cut(payload, ' ', &word, &text) || !id_parse(text, &id)) return;
     r = worker_run_find(w, &id);
-    if (r && !r->is_canceled) jobrun_cancel(r);
+    if (r && view_eq_str(word, "cancel") && !r->is_canceled) jobrun_cancel(r);
+    if (!r && view_eq_str(word, "held"))
+        fn_disclaim(w->ports.fn, &id, view_of(w->incarnation), worker_ignore_done, NULL);
 }
 
 /* Cancels may have been missed: the flag comes with the next answer. */
@@ -266,14 +269,15 @@ static bool worker_make(struct worker *w)
     w->home_max = (size_t)p->config->kafka.partitions;
     w->homes = calloc(w->home_max, sizeof(struct home *));
     w->asked = calloc(w->home_max, sizeof *w->asked);
+    w->marked = calloc(w->home_max, sizeof *w->marked);
     w->runs = map_new((size_t)p->config->consumer.max_jobs + WORKER_JOBS_SLACK);
     w->sched = scheduler_new(WORKER_QUEUE_MAX);
     w->outbox = outbox_new(&outbox);
     w->lease = lease_new(&lease);
     w->budget = budget_new(&budget);
     w->foreign = foreign_new(w);
-    return w->homes && w->asked && w->runs && w->sched && w->outbox && w->lease && w->budget &&
-           w->foreign;
+    return w->homes && w->asked && w->marked && w->runs && w->sched && w->outbox && w->lease &&
+           w->budget && w->foreign;
 }
 
 struct worker *worker_new(const struct worker_ports *ports, struct err *err)
@@ -346,6 +350,7 @@ void worker_free(struct worker *w)
     scheduler_free(w->sched);
     map_free(w->runs);
     free(w->asked);
+    free(w->marked);
     free(w->homes);
     free(w);
 }

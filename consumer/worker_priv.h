@@ -48,6 +48,7 @@ struct worker {
     size_t home_max;                   /* partitions */
     struct list home_list, lost_homes; /* lost ones wait for their last answer */
     bool *asked;                       /* scratch of the heartbeat, by partition */
+    bool *marked;                      /* whose view was whole at the last beat that asked */
     struct map *runs;                  /* by job id: those that are alive */
     struct list run_list;              /* the same in order of their beginning */
     struct list gone_list;             /* over, but an answer is still out */

@@ -16,7 +16,7 @@
  * Made by fn_key. Meta fields: st status, ep epoch, ow owner incarnation ("" after a clean release), sq seq, cx
  * cancel flag (1), tn tenant, cl class, fp, wf name@version, cr created-ms, sa started-ms, en ended-ms, at attempt,
  * md metadata raw, og origin, dl deadline-ms, vw finished job view (JSON), rs reserved only (1), tk put there by a
- * rebuild: the next acquire is a takeover (1), ro retry_of, ra retried_as. */
+ * rebuild, or by an owner that gave up: the next acquire is a takeover (1), ro retry_of, ra retried_as. */
 struct fn;
 struct fn *fn_new(struct redis_port port); /* the port must outlive it */
 void fn_free(struct fn *f);                /* pending calls are dropped: their callbacks are not called */
@@ -107,7 +107,7 @@ struct fn_lease {
 };
 typedef void fn_lease_cb(void *arg, const struct err *e, const struct fn_lease *l);
 /* Epoch by compare-and-set: max(stored + 1, TIME ms, floor + 1). BUSY while another incarnation's heartbeat key
- * exists. Creates the entry as admit does when it is absent; over a reservation of any fp (the record in the log is
+ * exists; that one is asked by "held <id>" on its channel, and disclaims what it does not run. Creates the entry as admit does when it is absent; over a reservation of any fp (the record in the log is
  * the truth). */
 void fn_acquire(struct fn *f, const struct fn_lease_ask *ask, fn_lease_cb *cb, void *arg);
 
@@ -168,9 +168,12 @@ struct fn_finish {
 /* TTLs count from now when a live entry ends, from ended_ms when the entry is made here. A repeat is OK; another end
  * than the stored one is ENDED. */
 void fn_finish(struct fn *f, const struct fn_finish *r, fn_append_cb *cb, void *arg);
-/* Gives the lease back (yielded, parked, abandoned): owner cleared when epoch is ours, st set to status. Verdicts:
- * ok, ended, fenced, gone. */
+/* Gives the lease back: owner cleared when epoch is ours, st set to status. "running" means abandoned, with records
+ * perhaps on their way: the next acquire is a takeover. Verdicts: ok, ended, fenced, gone. */
 void fn_release(struct fn *f, const struct job_id *id, int64_t epoch, const char *status, fn_done_cb *cb, void *arg);
+/* This incarnation does not run that job, whatever the entry says: the owner is cleared if it is this one, and the next
+ * acquire is a takeover. Verdicts: ok, ended, fenced (another's by now), gone. */
+void fn_disclaim(struct fn *f, const struct job_id *id, struct view incarnation, fn_done_cb *cb, void *arg);
 
 /* Heartbeat: SET w:<incarnation> info PX ttl, and the built:{p} values of the homes asked. */
 struct fn_beat {

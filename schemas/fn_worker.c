@@ -156,6 +156,17 @@ void fn_release(struct fn *f, const struct job_id *id, int64_t epoch, const char
                   &(struct fn_ask){.decode = fn_decode_done, .cb = {.done = cb}, .arg = arg});
 }
 
+void fn_disclaim(struct fn *f, const struct job_id *id, struct view incarnation, fn_done_cb *cb,
+                 void *arg)
+{
+    struct fn_args a;
+    fn_args_function(&a, "sluice_v1_disclaim", "1");
+    fn_arg_key(&a, FN_KEY_META, view_make(id->text, JOB_ID_LEN));
+    fn_arg(&a, incarnation);
+    fn_start_args(f, &a,
+                  &(struct fn_ask){.decode = fn_decode_done, .cb = {.done = cb}, .arg = arg});
+}
+
 void fn_rebuild(struct fn *f, const struct fn_job *job, int64_t epoch_floor, const char *status,
                 fn_done_cb *cb, void *arg)
 {

@@ -141,7 +141,10 @@ local function acquire(keys, args)
     if h[1] and is_end[h[1]] then return {LEASE_ENDED, h[1]} end
     local ow = h[3]
     local held = ow and ow ~= ''
-    if held and ow ~= inc and call('EXISTS', 'w:' .. ow) == 1 then return {LEASE_BUSY, ow} end
+    if held and ow ~= inc and call('EXISTS', 'w:' .. ow) == 1 then
+        call('PUBLISH', 'w:' .. ow, 'held ' .. args[6]) -- it may not run it any more: disclaim
+        return {LEASE_BUSY, ow}
+    end
     local stored, seq, seq_floor = tonumber(h[2] or 0), tonumber(h[4] or 1), tonumber(args[4])
     if not h[1] or h[6] then
         create(keys, args, 6, 'queued', h[6])
@@ -302,6 +305,7 @@ local function finish(keys, args)
     return {OK, flag, tonumber(seq), 0}
 end
 
+-- "running" is no clean end of a lease: records of it may still be on their way, so the next owner reads the log first.
 -- keys: meta; args: epoch status
 local function release(keys, args)
     local h = redis.call('HMGET', keys[1], 'st', 'ep')
@@ -309,6 +313,18 @@ local function release(keys, args)
     if is_end[h[1]] then return 'ended' end
     if h[2] ~= args[1] then return tonumber(h[2]) > tonumber(args[1]) and 'fenced' or 'gone' end
     redis.call('HSET', keys[1], 'ow', '', 'st', args[2])
+    if args[2] == 'running' then redis.call('HSET', keys[1], 'tk', '1') end
+    return 'ok'
+end
+
+-- A worker that stands here as the owner and does not run the job: its release was lost on the way, or with Redis' tail.
+-- keys: meta; args: incarnation
+local function disclaim(keys, args)
+    local h = redis.call('HMGET', keys[1], 'st', 'ow')
+    if not h[1] then return 'gone' end
+    if is_end[h[1]] then return 'ended' end
+    if h[2] ~= args[1] then return 'fenced' end
+    redis.call('HSET', keys[1], 'ow', '', 'tk', '1')
     return 'ok'
 end
 
@@ -435,6 +451,7 @@ redis.register_function('sluice_v1_append', append)
 redis.register_function('sluice_v1_restore', restore)
 redis.register_function('sluice_v1_finish', finish)
 redis.register_function('sluice_v1_release', release)
+redis.register_function('sluice_v1_disclaim', disclaim)
 redis.register_function('sluice_v1_rebuild', rebuild)
 redis.register_function('sluice_v1_build_begin', build_begin)
 redis.register_function('sluice_v1_build_end', build_end)

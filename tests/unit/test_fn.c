@@ -248,6 +248,13 @@ static const char *release(struct world *w, int64_t epoch, const char *status)
     return w->verdict;
 }
 
+static const char *disclaim(struct world *w, struct view incarnation)
+{
+    fn_disclaim(w->fn, &w->head.id, incarnation, on_done, w);
+    done(w);
+    return w->verdict;
+}
+
 static const char *rebuild(struct world *w, int64_t floor)
 {
     fn_rebuild(w->fn, &w->job, floor, "queued", on_done, w);
@@ -541,6 +548,30 @@ static void test_clean_release_is_no_takeover(void **state)
     assert_string_equal(release(w, epoch, "waiting"), "fenced");
     assert_int_equal(acquire(w, "w2:bb"), FN_LEASE_OK); /* an answer that was lost: asked again by the same */
     assert_true(w->lease.takeover);
+}
+
+static void test_who_gives_up_is_taken_over(void **state)
+{
+    struct world *w = *state;
+    acquire(w, "w1:aa");
+    assert_string_equal(release(w, w->lease.epoch, "running"), "ok"); /* records of it may still be on their way */
+    assert_int_equal(acquire(w, "w2:bb"), FN_LEASE_OK);
+    assert_true(w->lease.takeover);
+}
+
+static void test_owner_that_does_not_run_it_disclaims(void **state)
+{
+    struct world *w = *state;
+    assert_string_equal(disclaim(w, VIEW_LIT("w1:aa")), "gone");
+    acquire(w, "w1:aa");
+    assert_int_equal(acquire(w, "w2:bb"), FN_LEASE_BUSY);
+    assert_string_equal(disclaim(w, VIEW_LIT("w2:bb")), "fenced"); /* it is not its to disclaim */
+    assert_int_equal(acquire(w, "w2:bb"), FN_LEASE_BUSY);
+    assert_string_equal(disclaim(w, VIEW_LIT("w1:aa")), "ok");
+    assert_int_equal(acquire(w, "w2:bb"), FN_LEASE_OK);
+    assert_true(w->lease.takeover);
+    assert_string_equal(disclaim(w, VIEW_LIT("w1:aa")), "fenced");
+    assert_string_equal(field(w, "ow"), "w2:bb");
 }
 
 static void test_epoch_is_above_stored_time_and_log(void **state)
@@ -1205,7 +1236,8 @@ int main(void)
         T(test_double_admit_counts_once), T(test_reserve_then_admit), T(test_same_key_other_payload_at_once),
         T(test_index_is_trimmed_a_few_at_a_time), T(test_worker_first_gateway_second_is_the_same_entry),
         T(test_acquire_over_reservations), T(test_acquire_corrects_what_the_loser_admitted), T(test_one_holder),
-        T(test_clean_release_is_no_takeover), T(test_epoch_is_above_stored_time_and_log),
+        T(test_clean_release_is_no_takeover), T(test_who_gives_up_is_taken_over),
+        T(test_owner_that_does_not_run_it_disclaims), T(test_epoch_is_above_stored_time_and_log),
         T(test_acquire_when_ended_or_unbuilt), T(test_append_and_its_repeat), T(test_append_where_nothing_is),
         T(test_cancel_reaches_the_owner), T(test_wipe_then_the_owner_restores),
         T(test_rebuild_races_with_its_live_owner), T(test_rebuilt_job_is_taken_over),
