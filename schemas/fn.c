@@ -1,12 +1,14 @@
 /* The Redis functions as C calls: sending, loading, repeating.
  *
  * What is hard is the library that is not there: a fresh or wiped server answers "Function not
- * found" to every call in flight. The first such answer sends FUNCTION LOAD; calls that met it wait
- * in `again`, calls made meanwhile in `waiting`, and when the load is answered both go out, first
- * those that were first, so that two appends of one job keep their order. Another process may load
- * at the same time: "already exists" is success. A call is copied when it starts, because only then
- * can it be repeated; lists are bounded, and past their bound a call is sent at once (it stands
- * behind the load in the same connection) or answered ERR_UNAVAILABLE.
+ * found" to every call in flight. The first such answer sends FUNCTION LOAD of its function's
+ * library; calls that met it wait in `again`, calls made meanwhile in `waiting`, and when the load
+ * is answered both go out, first those that were first, so that two appends of one job keep their
+ * order. A call of a second library that is missing, too, meets that again and loads it then, so a
+ * library that cannot be loaded stops no other for long. Another process may load at the same time:
+ * "already exists" is success. A call is copied when it starts, because only then can it be
+ * repeated; lists are bounded, and past their bound a call is sent at once (it stands behind the
+ * load in the same connection) or answered ERR_UNAVAILABLE.
  *
  * fn_free may come while calls fly, even from inside a callback: a call outlives it without its fn
  * and is freed when the port answers. */
@@ -18,7 +20,7 @@
 
 enum {
     FN_WAITING_MAX = 4096,
-    FN_TRIES_MAX = 3,
+    FN_TRIES_MAX = 5, /* a call may wait for every library in turn */
     FN_TEXT_MAX = 4096,
     FN_PACK_MAX = JOB_METADATA_MAX + 4096
 };
@@ -290,9 +292,21 @@ static void fn_loaded(const struct fn_call *load, const struct err *e, const str
     while ((c = fn_pop(&f->again)) || (c = fn_pop(&f->waiting))) fn_send(f, c);
 }
 
-static bool fn_load(struct fn *f)
+/* A function is named <library>_<verb>. */
+static const struct embed_file *fn_library(struct view function)
 {
-    const struct embed_file *lua = embed_find("schemas/redis/sluice_v1.lua");
+    static const char *const files[][2] = {
+        {"sluice_v1_", "schemas/redis/sluice_v1.lua"},
+        {"sluice_pace_v1_", "schemas/redis/sluice_pace_v1.lua"},
+        {"sluice_usage_v1_", "schemas/redis/sluice_usage_v1.lua"}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (view_starts(function, files[i][0])) return embed_find(files[i][1]);
+    return NULL;
+}
+
+static bool fn_load(struct fn *f, struct view function)
+{
+    const struct embed_file *lua = fn_library(function);
     assert(lua);
     const struct view argv[] = {VIEW_LIT("FUNCTION"), VIEW_LIT("LOAD"),
                                 view_make(lua->data, lua->len)};
@@ -309,7 +323,7 @@ static void fn_repeat(struct fn *f, struct fn_call *c)
 {
     if (++c->tries >= FN_TRIES_MAX) {
         fn_fail(c, ERR_PROTOCOL, VIEW_LIT("the function library does not stay loaded"));
-    } else if (f->again.count >= FN_WAITING_MAX || (!f->is_loading && !fn_load(f))) {
+    } else if (f->again.count >= FN_WAITING_MAX || (!f->is_loading && !fn_load(f, c->argv[1]))) {
         fn_fail(c, ERR_UNAVAILABLE, VIEW_LIT("the function library is being loaded"));
     } else {
         list_push(&f->again, &c->link);

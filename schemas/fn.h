@@ -8,6 +8,7 @@
 /* The Redis functions (schemas/redis/sluice_v1.lua, library sluice_v1, functions named sluice_v1_<verb>) as C calls:
  * encoding of arguments and decoding of answers. Pure apart from the port handed in. The library is loaded on
  * demand: an answer "Function not found" loads it (once for all waiting calls) and repeats the call, in order.
+ * Libraries of their own stand beside it: sluice_pace_v1 (fn_pace.h), sluice_usage_v1 (fn_usage.h).
  *
  * Keys ({..} are literal braces: a job's keys share a hash tag): j:{<id>}:m hash, j:{<id>}:e stream, channel
  * j:{<id>}; w:<incarnation> heartbeat and channel of the same name; ix:{<tenant>} ZSET of ids by created-ms;

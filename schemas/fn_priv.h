@@ -2,6 +2,7 @@
 #define SCHEMAS_FN_PRIV_H
 #include "common/base/list.h"
 #include "schemas/fn.h"
+#include "schemas/fn_usage.h"
 
 /* Shared by fn*.c alone. A call is made in three steps: arguments are gathered as views on the stack (struct
  * fn_args), copied once into the call (it may have to be repeated), and the answer is decoded by the call's own
@@ -35,6 +36,7 @@ union fn_cb {
     fn_append_cb *append;
     fn_beat_cb *beat;
     fn_take_cb *take;
+    fn_usage_cb *usage;
 };
 
 struct fn_call;
