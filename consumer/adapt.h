@@ -25,6 +25,7 @@ struct secrets;
 MUST_CHECK enum err_code secrets_load(const struct config *config, struct secrets **ret,
                                       struct err *err);
 void secrets_free(struct secrets *s);
-struct view secrets_find(void *secrets, const struct config_provider *p);
+/* worker_ports.provider_key; VIEW_NONE: no such key, or its variable is not set. */
+struct view secrets_find(void *secrets, const struct config_provider *p, size_t key_index);
 
 #endif

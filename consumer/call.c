@@ -312,7 +312,7 @@ void call_cut(struct call *c, bool tell_text)
 static void call_on_head(void *arg, int status, const struct http_header *headers, size_t count)
 {
     struct call *c = arg;
-    if (!c->is_lingering) llm_reply_head(c->reply, status, headers, count);
+    if (!c->is_lingering) llm_reply_head(c->reply, status, headers, count, c->env->clock->wall_ms);
 }
 
 static void call_on_body(void *arg, struct view bytes)
@@ -349,7 +349,7 @@ static bool call_send(struct call *c, const struct llm_wire *w, struct err *err)
     struct http_header headers[17];
     struct buf secret;
     size_t count = 0;
-    struct view key = c->env->provider_key(c->env->provider_key_arg, c->provider);
+    struct view key = c->env->provider_key(c->env->provider_key_arg, c->provider, 0);
     for (; count < w->header_count; count++)
         headers[count] = (struct http_header){
             .name = view_of(w->headers[count].name),
@@ -391,10 +391,10 @@ static void call_out(struct call *c)
                             .stream = c->stream,
                             .identity = view_of(c->identity)};
     bool is_out = false;
-    if (!llm_wire_init(&w, &q)) {
-        (void)err_set(&out.err, ERR_INVALID, "the request does not fit provider %s",
-                      c->provider->name);
-    } else if (!(c->reply = llm_reply_new(c->provider->kind, c->stream))) {
+    enum err_code wired = llm_wire_init(&w, &q, &out.err);
+    if (wired != ERR_OK) {
+        out.fault = wired == ERR_NOMEM ? TASK_FAULT_OUTAGE : TASK_FAULT_FATAL;
+    } else if (!(c->reply = llm_reply_new(c->provider, c->stream))) {
         (void)err_set(&out.err, ERR_NOMEM, "no memory for a reply");
         out.fault = TASK_FAULT_OUTAGE;
     } else {

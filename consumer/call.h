@@ -38,7 +38,7 @@ struct call_env { /* shared by all calls of a worker */
     const struct config *config;
     const struct clock *clock;
     struct timerq *timers;
-    struct view (*provider_key)(void *arg, const struct config_provider *p);
+    struct view (*provider_key)(void *arg, const struct config_provider *p, size_t key_index);
     void *provider_key_arg;
     int64_t (*send_by_ms)(void *arg); /* a request that is not out by then stays (monotonic) */
     void *send_by_arg;

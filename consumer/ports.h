@@ -83,9 +83,9 @@ struct worker_ports {
     struct replay_port replay;
     struct http_port http;
     struct eval_port eval;
-    /* The secret of a provider as bytes to put into a header; VIEW_NONE: none configured. Never
-     * logged. */
-    struct view (*provider_key)(void *arg, const struct config_provider *p);
+    /* The secret of one of a provider's keys (index below key_count) as bytes to put into a header;
+     * VIEW_NONE: none configured, or not set. Never logged, and sent under base_url alone. */
+    struct view (*provider_key)(void *arg, const struct config_provider *p, size_t key_index);
     void *provider_key_arg;
     void (*kick)(void *arg); /* make another turn follow at once */
     void *kick_arg;

@@ -229,27 +229,38 @@ static bool check_is_used(const struct config *c, const char *provider)
     return false;
 }
 
+/* A pool's keys are told by provider/name, a single one by the provider. */
+static void check_provider_key(struct cli_report *r, const char *provider,
+                               const struct config_provider_key *k,
+                               const struct cli_secrets *secrets)
+{
+    char who[2 * CONFIG_NAME_MAX + 8];
+    bool is_single = strcmp(k->name, "default") == 0;
+
+    snprintf(who, sizeof who, "%s%s%s", provider, is_single ? "" : "/", is_single ? "" : k->name);
+    if (k->env && secrets->has_variable(secrets->arg, k->env))
+        cli_report_put(r, CLI_OK, "provider", NULL, "%s: key in %s", who, k->env);
+    else if (k->env)
+        cli_report_put(r, CLI_WARN, "provider", "consumers need it: set it where they run",
+                       "%s: %s is not set here", who, k->env);
+    else if (secrets->can_read(secrets->arg, k->file))
+        cli_report_put(r, CLI_OK, "provider", NULL, "%s: key in %s", who, k->file);
+    else
+        cli_report_put(r, CLI_FAIL, "provider", "consumers need it: check the path and its rights",
+                       "%s: cannot read %s", who, k->file);
+}
+
 static void check_provider(struct cli_report *r, const struct config *c,
                            const struct config_provider *p, const struct cli_secrets *secrets)
 {
-    const char *variable = p->api_key_env, *path = p->api_key_file;
-    bool has_variable = variable && variable[0], has_path = path && path[0];
-
-    if (!check_is_used(c, p->name))
+    if (!check_is_used(c, p->name)) {
         cli_report_put(r, CLI_WARN, "provider", "name it in the route of a model, or remove it",
                        "%s is used by no model", p->name);
-    else if (has_variable && secrets->has_variable(secrets->arg, variable))
-        cli_report_put(r, CLI_OK, "provider", NULL, "%s: key in %s", p->name, variable);
-    else if (has_variable)
-        cli_report_put(r, CLI_WARN, "provider", "consumers need it: set it where they run",
-                       "%s: %s is not set here", p->name, variable);
-    else if (has_path && secrets->can_read(secrets->arg, path))
-        cli_report_put(r, CLI_OK, "provider", NULL, "%s: key in %s", p->name, path);
-    else if (has_path)
-        cli_report_put(r, CLI_FAIL, "provider", "consumers need it: check the path and its rights",
-                       "%s: cannot read %s", p->name, path);
-    else
+        return;
+    }
+    if (p->key_count == 0)
         cli_report_put(r, CLI_OK, "provider", NULL, "%s: without a key", p->name);
+    for (size_t i = 0; i < p->key_count; i++) check_provider_key(r, p->name, &p->keys[i], secrets);
 }
 
 void cli_check_providers(struct cli_report *r, const struct config *c,

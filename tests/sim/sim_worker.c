@@ -58,10 +58,11 @@ static void kick(void *arg)
     proc_kick(((const struct sim_worker *)arg)->proc);
 }
 
-static struct view no_secret(void *arg, const struct config_provider *p)
+static struct view no_secret(void *arg, const struct config_provider *p, size_t key_index)
 {
     (void)arg;
     (void)p;
+    (void)key_index;
     return VIEW_LIT("secret");
 }
 

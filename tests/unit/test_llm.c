@@ -23,6 +23,8 @@
     DELTA("{\"content\":\"Hel\"}", "null")                                                         \
     DELTA("{\"content\":\"lo \\u00e9\\n\"}", "null") DELTA("{}", "\"stop\"") USAGE
 
+static const struct config_provider openai = {.name = "main", .kind = PROVIDER_OPENAI};
+
 struct outcome {
     struct buf text;
     enum llm_verdict verdict;
@@ -42,14 +44,14 @@ static void take(struct outcome *o, enum llm_verdict v, const struct llm_out *ou
 static void play(struct outcome *o, bool stream, int status, struct view bytes, size_t step,
                  const struct err *end)
 {
-    struct llm_reply *r = llm_reply_new(PROVIDER_OPENAI, stream);
+    struct llm_reply *r = llm_reply_new(&openai, stream);
     const struct http_header heads[] = {{VIEW_LIT("Content-Type"), VIEW_LIT("text/event-stream")},
                                         {VIEW_LIT("Retry-After"), VIEW_LIT("2")}};
     struct llm_out out;
 
     memset(o, 0, sizeof *o);
     buf_init(&o->text, 1 << 20);
-    if (status) llm_reply_head(r, status, heads, 2);
+    if (status) llm_reply_head(r, status, heads, 2, 0);
     for (size_t at = 0; at < bytes.len && o->verdict == LLM_MORE; at += step)
         take(o,
              llm_reply_feed(
@@ -102,7 +104,7 @@ static void test_broken_streams(void **state)
     expect_fault(true, 200, "\x01\x02garbage\n\ndata: nonsense\n\n", NULL, TASK_FAULT_BROKEN);
     expect_fault(true, 200,
                  "data: {\"error\":{\"message\":\"SECRET\",\"code\":\"server_is_overloaded\"}}\n\n",
-                 NULL, TASK_FAULT_OVERLOAD);
+                 NULL, TASK_FAULT_OUTAGE);
     expect_fault(true, 0, "", &late, TASK_FAULT_BROKEN);
     expect_fault(true, 0, "", &cut, TASK_FAULT_OUTAGE);
 }
@@ -161,7 +163,7 @@ static void test_request(void **state)
     struct llm_wire w;
 
     (void)state;
-    assert_true(llm_wire_init(&w, &q));
+    assert_int_equal(llm_wire_init(&w, &q, NULL), ERR_OK);
     assert_true(view_eq_str(buf_view(&w.url), "https://api.example/v1/chat/completions"));
     assert_true(view_eq_str(
         buf_view(&w.body),
