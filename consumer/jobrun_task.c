@@ -311,8 +311,10 @@ static void jobrun_do_charge(struct jobrun *r, const struct task_effect *e)
     const struct config_model *m = config_model_find(r->w->ports.config, view_of(e->model));
     int64_t in = e->usage.input_tokens > 0 ? e->usage.input_tokens : 0;
     int64_t out = e->usage.output_tokens > 0 ? e->usage.output_tokens : 0;
-    double cost =
-        m ? ((double)in * m->input_per_million + (double)out * m->output_per_million) / 1e6 : 0;
+    double cost = m ? ((double)in * m->routes[0].price.input_per_million +
+                       (double)out * m->routes[0].price.output_per_million) /
+                          1e6
+                    : 0;
     r->input_tokens += in;
     r->output_tokens += out;
     r->call_count++;

@@ -24,7 +24,7 @@ static const struct config_entry config_table[] = {
 enum { CONFIG_ENTRY_COUNT = sizeof config_table / sizeof config_table[0] };
 _Static_assert((int)CONFIG_ENTRY_COUNT <= (int)CONFIG_ENTRY_MAX, "raise CONFIG_ENTRY_MAX");
 
-static const char *const config_maps[] = {"tenants", "providers", "models"};
+static const char *const config_maps[] = {"tenants", "providers", "models", "keys"};
 
 const struct config_entry *config_entries(size_t *ret_count)
 {
@@ -306,6 +306,8 @@ static void config_read_file(struct config_ctx *x)
             config_read_providers(x, value, &at);
         else if (strcmp(key, "models") == 0)
             config_read_models(x, value, &at);
+        else if (strcmp(key, "keys") == 0)
+            config_read_key_limits(x, value, &at);
         else if (config_is_section(view_of(key)))
             config_read_section(x, key, value, &at);
         else
@@ -405,7 +407,7 @@ static void config_complain_key(struct config_ctx *x, const char *name, const ch
 static void config_finish(struct config_ctx *x)
 {
     struct config *c = x->c;
-    config_check_routes(x);
+    config_check_models(x);
     if (c->kafka.lanes > c->kafka.partitions)
         config_complain_key(x, "kafka.lanes",
                             "must be at most kafka.partitions; 0 chooses min(4, partitions)");
@@ -477,14 +479,10 @@ static void config_free_lists(struct config *c)
     free(c->gateway.cors_origins);
     for (size_t i = 0; i < c->tenant_count; i++) free(c->tenants[i].keys);
     free(c->tenants);
-    for (size_t i = 0; i < c->provider_count; i++) {
-        free(c->providers[i].base_url);
-        free(c->providers[i].api_key_env);
-        free(c->providers[i].api_key_file);
-    }
-    free(c->providers);
+    config_free_providers(c);
     for (size_t i = 0; i < c->model_count; i++) free(c->models[i].routes);
     free(c->models);
+    config_free_key_limits(c);
 }
 
 void config_free(struct config *c)

@@ -42,6 +42,7 @@ struct config_tenant {
     struct config_key *keys;
     size_t key_count;
     int64_t weight, max_queued;
+    int64_t tokens_per_day, spend_per_day_microusd; /* 0 = no limit */
 };
 
 enum provider_kind {
@@ -52,31 +53,74 @@ enum provider_kind {
     PROVIDER_VLLM
 };
 
+enum provider_api { PROVIDER_CHAT, PROVIDER_RESPONSES };
+
+/* Where a secret comes from; the secret itself is not in here. One of env and file is set. */
+struct config_provider_key {
+    char *name; /* unique within its provider; "default" for api_key_env and api_key_file */
+    char *env, *file;
+};
+
 struct config_provider {
     char name[CONFIG_NAME_MAX];
     enum provider_kind kind;
-    char *base_url;
-    char *api_key_env,
-        *api_key_file; /* where the secret comes from; the secret itself is not in here */
+    enum provider_api api;
+    char *base_url;    /* no slash at its end; https unless loopback, insecure or without a key */
+    char *api_version; /* NULL: the dialect's own default */
+    bool is_insecure;
+    struct config_provider_key *keys;
+    size_t key_count; /* 0: a server that wants none */
 };
 
-struct config_route {
-    char provider[CONFIG_NAME_MAX];
-    char model[128];
-};
-
-struct config_budget { /* 0 = no limit */
+struct config_budget { /* 0 = no limit of ours */
     int64_t requests_per_minute, input_tokens_per_minute, output_tokens_per_minute,
         tokens_per_minute;
     int64_t requests_per_day, concurrency;
+    int64_t spend_per_day_microusd;
+    int64_t quantum_ms; /* the provider counts in quanta of this; 0 = it does not */
+    int64_t start;      /* requests a minute to begin with where no limit is known, >= 1 */
+    bool learn;         /* the provider's headers and refusals correct the limits */
+};
+
+struct config_price { /* US dollars */
+    double input_per_million, output_per_million, cached_input_per_million;
+    bool is_complete; /* input and output were both given */
+};
+
+/* budget and price are the ones that hold: the route's own, else the model's, else those that
+ * another route to the same provider and model gives. All routes to one (provider, model) have the
+ * same. */
+struct config_route {
+    char provider[CONFIG_NAME_MAX];
+    char model[128];
+    int64_t context_tokens;     /* 0 = unknown */
+    bool has_budget, has_price; /* of its own */
+    struct config_budget budget;
+    struct config_price price;
+};
+
+/* For which reasons a call goes on to the next route. */
+enum config_failover {
+    FAILOVER_OUTAGE = 1,
+    FAILOVER_EXHAUSTED = 2,
+    FAILOVER_THROTTLE = 4,
+    FAILOVER_OVERLOAD = 8
 };
 
 struct config_model {
     char name[CONFIG_NAME_MAX];
     struct config_route *routes;
     size_t route_count;
+    unsigned failover;          /* enum config_failover, or-ed */
+    bool has_budget, has_price; /* written at the model; see config_route for those that hold */
     struct config_budget budget;
-    double input_per_million, output_per_million; /* US dollars */
+    struct config_price price;
+};
+
+/* Limits of the jobs of one tenant that carry one and the same key. */
+struct config_key_limit {
+    char *match;                     /* a key, or its beginning and * */
+    int64_t concurrency, per_minute; /* 0 = no limit */
 };
 
 struct config {
@@ -95,9 +139,11 @@ struct config {
         char *admin, *build, *color, *name; /* name: worker name, default host-pid */
         int64_t max_jobs, max_attempts, max_calls, jq_helpers;
         int64_t lease_ttl_ms, drain_timeout_ms;
+        int64_t interactive_weight, bulk_weight;
+        int64_t window, window_share; /* records of a class in memory; percent for one tenant */
     } consumer;
     struct {
-        int64_t results_ms, events_ms;
+        int64_t results_ms, events_ms, usage_ms;
     } retention;
     struct {
         char *level;
@@ -108,6 +154,8 @@ struct config {
     size_t provider_count;
     struct config_model *models;
     size_t model_count;
+    struct config_key_limit *key_limits; /* the first that matches holds */
+    size_t key_limit_count;
     char *workflows_dir; /* absolute after loading: relative to the config file */
 };
 
@@ -139,5 +187,7 @@ bool config_print_keys(struct buf *out, bool markdown);
 const struct config_tenant *config_tenant_find(const struct config *c, struct view id);
 const struct config_model *config_model_find(const struct config *c, struct view name);
 const struct config_provider *config_provider_find(const struct config *c, struct view name);
+/* NULL: no limit for this key. */
+const struct config_key_limit *config_key_limit_find(const struct config *c, struct view key);
 
 #endif

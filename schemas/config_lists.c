@@ -1,4 +1,4 @@
-/* Tenants, providers and models: maps in lists and maps of maps.
+/* The fields of every map, and tenants; providers, models and keys stand in files of their own.
  *
  * The fields of each kind of map stand in one table, from which come the check for unknown keys and
  * the documentation. Reading goes on after a fault with the next entry, so that one run tells
@@ -17,6 +17,8 @@ static const struct config_field config_tenant_fields[] = {
     {"keys", "list", "[]", "API keys of the tenant"},
     {"weight", "integer 1 to 1000", "1", "Share of the fleet relative to other tenants"},
     {"max_queued", "integer 1 to 1000000000", "100000", "Unfinished jobs the tenant may have"},
+    {"tokens_per_day", "integer", "0", "Tokens a day (UTC); more work waits; 0 means no limit"},
+    {"spend_per_day", "US dollars", "no cap", "Money a day (UTC), by price; more work waits"},
 };
 static const struct config_field config_key_fields[] = {
     {"sha256", "64 hex digits", NULL,
@@ -29,15 +31,33 @@ static const struct config_field config_provider_fields[] = {
      "Where it is; required for azure and vllm"},
     {"api_key_env", "name of a variable", "", "Environment variable that holds the key"},
     {"api_key_file", "path", "", "File that holds the key; relative to this file"},
+    {"api_keys", "list", "[]", "Several keys, each with a budget of its own"},
+    {"api", "chat or responses", "chat", "Which of OpenAI's two protocols; openai, azure and vllm"},
+    {"api_version", "date or version", "by kind",
+     "azure: `2024-10-21`; anthropic: `2023-06-01` or `2026-10-21`; gemini: `v1beta`"},
+    {"insecure", "true or false", "false",
+     "Allows a key to travel over http:// to a host that is not this machine"},
+};
+static const struct config_field config_provider_key_fields[] = {
+    {"name", "1 to 63 of A-Z a-z 0-9 . _ -", "the variable, or the last part of the path",
+     "What budgets and `sluice limits` call it"},
+    {"env", "name of a variable", "", "Environment variable that holds the key"},
+    {"file", "path", "", "File that holds the key; relative to this file"},
 };
 static const struct config_field config_model_fields[] = {
     {"route", "list", NULL, "Providers to try, the first one first"},
-    {"budget", "map", "{}", "What the whole fleet may use"},
-    {"price", "map", "{}", "US dollars, for cost"},
+    {"failover", "list of outage, exhausted, throttle, overload", "[outage, exhausted]",
+     "Reasons to go on to the next of the route"},
+    {"budget", "map", "another model's with the same provider and model",
+     "What the whole fleet may use, of each (provider, model, key) of the route"},
+    {"price", "map", "another model's with the same provider and model", "US dollars, for cost"},
 };
 static const struct config_field config_route_fields[] = {
     {"provider", "name", NULL, "One of providers"},
     {"model", "text", NULL, "The provider's name of the model"},
+    {"context_tokens", "integer", "0", "Longest prompt and answer together; 0 means unknown"},
+    {"budget", "map", "the model's", "Limits of this provider and model alone"},
+    {"price", "map", "the model's", "Price of this provider and model alone"},
 };
 static const struct config_field config_budget_fields[] = {
     {"requests_per_minute", "integer", "0", "0 means no limit of our own"},
@@ -46,10 +66,25 @@ static const struct config_field config_budget_fields[] = {
     {"tokens_per_minute", "integer", "0", "Input and output together; 0 means no limit of our own"},
     {"requests_per_day", "integer", "0", "0 means no limit of our own"},
     {"concurrency", "integer", "0", "Calls open at once; 0 means no limit of our own"},
+    {"spend_per_day", "US dollars", "no cap",
+     "Money a day (UTC), by price; every route needs one then"},
+    {"quantum", "duration 100ms to 1m", "none",
+     "The provider counts in steps of this: 60 a minute as one a second"},
+    {"start", "integer 1 to 1000000", "60",
+     "Requests a minute to begin with while no limit is known"},
+    {"learn", "true or false", "true", "Headers and refusals of the provider correct the limits"},
 };
 static const struct config_field config_price_fields[] = {
     {"input_per_million", "number", "0", "US dollars per million input tokens"},
     {"output_per_million", "number", "0", "US dollars per million output tokens"},
+    {"cached_input_per_million", "number", "input_per_million",
+     "US dollars per million input tokens that the provider had in its cache"},
+};
+static const struct config_field config_key_limit_fields[] = {
+    {"match", "text", NULL, "A job's key; `*` at its end stands for any rest; first match holds"},
+    {"concurrency", "integer", "0",
+     "Jobs of one tenant and key that run at once; 0 means no limit"},
+    {"per_minute", "integer", "0", "Starts a minute of one tenant and key; 0 means no limit"},
 };
 
 struct config_map_row {
@@ -65,10 +100,12 @@ static const struct config_map_row config_map_rows[CONFIG_MAP_COUNT] = {
     [CONFIG_MAP_TENANT] = MAP_ROW("tenants[]", config_tenant_fields),
     [CONFIG_MAP_KEY] = MAP_ROW("tenants[].keys[]", config_key_fields),
     [CONFIG_MAP_PROVIDER] = MAP_ROW("providers.NAME", config_provider_fields),
+    [CONFIG_MAP_PROVIDER_KEY] = MAP_ROW("providers.NAME.api_keys[]", config_provider_key_fields),
     [CONFIG_MAP_MODEL] = MAP_ROW("models.NAME", config_model_fields),
     [CONFIG_MAP_ROUTE] = MAP_ROW("models.NAME.route[]", config_route_fields),
     [CONFIG_MAP_BUDGET] = MAP_ROW("models.NAME.budget", config_budget_fields),
     [CONFIG_MAP_PRICE] = MAP_ROW("models.NAME.price", config_price_fields),
+    [CONFIG_MAP_KEY_LIMIT] = MAP_ROW("keys[]", config_key_limit_fields),
 };
 
 const char *config_map_name(enum config_map m)
@@ -124,8 +161,8 @@ static void config_unknown_field(struct config_ctx *x, enum config_map m, const 
 
 /* True when value is a map; its unknown and missing keys were told then, and what is there can be
  * read. */
-static bool config_check_map(struct config_ctx *x, enum config_map m, json_t *value,
-                             const struct place *at)
+bool config_check_map(struct config_ctx *x, enum config_map m, json_t *value,
+                      const struct place *at)
 {
     const struct config_map_row *row = &config_map_rows[m];
     const char *key;
@@ -146,8 +183,8 @@ static bool config_check_map(struct config_ctx *x, enum config_map m, json_t *va
     return true;
 }
 
-static size_t config_check_list(struct config_ctx *x, const json_t *list, size_t max,
-                                const struct place *at)
+size_t config_check_list(struct config_ctx *x, const json_t *list, size_t max,
+                         const struct place *at)
 {
     if (json_is_null(list) || !list) return 0;
     if (!json_is_array(list)) {
@@ -162,8 +199,8 @@ static size_t config_check_list(struct config_ctx *x, const json_t *list, size_t
     return json_array_size(list);
 }
 
-static size_t config_check_names(struct config_ctx *x, const json_t *map, size_t max,
-                                 const struct place *at)
+size_t config_check_names(struct config_ctx *x, const json_t *map, size_t max,
+                          const struct place *at)
 {
     if (json_is_null(map)) return 0;
     if (!json_is_object(map)) {
@@ -178,14 +215,8 @@ static size_t config_check_names(struct config_ctx *x, const json_t *map, size_t
     return json_object_size(map);
 }
 
-struct config_member {
-    const char *key;
-    int64_t min, max;
-    int64_t *slot;
-};
-
-static void config_read_int(struct config_ctx *x, const json_t *map, const struct place *at,
-                            const struct config_member *m)
+void config_read_int(struct config_ctx *x, const json_t *map, const struct place *at,
+                     const struct config_member *m)
 {
     const json_t *value = json_object_get(map, m->key);
     if (!value) return;
@@ -198,21 +229,9 @@ static void config_read_int(struct config_ctx *x, const json_t *map, const struc
         *m->slot = n;
 }
 
-static void config_read_price(struct config_ctx *x, const json_t *map, const struct place *at,
-                              const char *key, double *slot)
-{
-    const json_t *value = json_object_get(map, key);
-    if (!value) return;
-    struct place here = place_key(at, key);
-    if (!json_is_number(value) || json_number_value(value) < 0 || json_number_value(value) > 1e6)
-        config_complain(x, &here, "must be a number from 0 to 1000000");
-    else
-        *slot = json_number_value(value);
-}
-
 /* A text member of at most max bytes; NULL when it is absent or refused (and then told). */
-static const char *config_read_text(struct config_ctx *x, const json_t *map, const struct place *at,
-                                    const char *key, size_t max)
+const char *config_read_text(struct config_ctx *x, const json_t *map, const struct place *at,
+                             const char *key, size_t max)
 {
     const json_t *value = json_object_get(map, key);
     if (!value) return NULL;
@@ -224,7 +243,7 @@ static const char *config_read_text(struct config_ctx *x, const json_t *map, con
     return NULL;
 }
 
-static bool config_is_name(const char *text, bool is_tenant)
+bool config_is_name(const char *text, bool is_tenant)
 {
     size_t len = strlen(text);
     size_t good = strspn(
@@ -233,7 +252,7 @@ static bool config_is_name(const char *text, bool is_tenant)
     return len > 0 && len == good && len < CONFIG_NAME_MAX;
 }
 
-static void config_copy(const char *text, char *ret, size_t size)
+void config_copy(const char *text, char *ret, size_t size)
 {
     bool fits = view_copy(view_of(text), ret, size);
     assert(fits);
@@ -314,8 +333,12 @@ static void config_read_tenant(struct config_ctx *x, json_t *map, const struct p
     config_read_keys(x, json_object_get(map, "keys"), &keys, t, seen);
     const struct config_member weight = {"weight", 1, 1000, &t->weight};
     const struct config_member max_queued = {"max_queued", 1, 1000000000, &t->max_queued};
+    const struct config_member tokens = {"tokens_per_day", 0, INT64_C(1000000000000000),
+                                         &t->tokens_per_day};
     config_read_int(x, map, at, &weight);
     config_read_int(x, map, at, &max_queued);
+    config_read_int(x, map, at, &tokens);
+    config_read_money(x, map, at, "spend_per_day", &t->spend_per_day_microusd);
     const char *id = json_string_value(json_object_get(map, "id"));
     if (!json_object_get(map, "id")) return;
     if (!id || !config_is_name(id, true))
@@ -341,196 +364,4 @@ void config_read_tenants(struct config_ctx *x, const struct json_t *list, const 
         config_read_tenant(x, json_array_get(list, i), &here, &x->c->tenants[i], seen);
     }
     map_free(seen);
-}
-
-/* --- providers -------------------------------------------------------------------------------- */
-
-static const struct {
-    const char *name, *url;
-} config_kinds[] = {
-    [PROVIDER_OPENAI] = {"openai", "https://api.openai.com/v1"},
-    [PROVIDER_AZURE] = {"azure", NULL},
-    [PROVIDER_ANTHROPIC] = {"anthropic", "https://api.anthropic.com"},
-    [PROVIDER_GEMINI] = {"gemini", "https://generativelanguage.googleapis.com"},
-    [PROVIDER_VLLM] = {"vllm", NULL},
-};
-enum { CONFIG_KIND_COUNT = sizeof config_kinds / sizeof config_kinds[0] };
-
-const char *config_provider_kind_name(enum provider_kind k)
-{
-    return config_kinds[k].name;
-}
-
-static bool config_parse_kind(const char *text, enum provider_kind *ret)
-{
-    for (int i = 0; text && i < CONFIG_KIND_COUNT; i++)
-        if (strcmp(text, config_kinds[i].name) == 0) {
-            *ret = (enum provider_kind)i;
-            return true;
-        }
-    return false;
-}
-
-static void config_read_url(struct config_ctx *x, const json_t *map, const struct place *at,
-                            struct config_provider *p)
-{
-    struct place here = place_key(at, "base_url");
-    bool is_given = json_object_get(map, "base_url") != NULL;
-    const char *url = config_read_text(x, map, at, "base_url", 1024);
-    if (is_given && !url) return;
-    if (!is_given) url = config_kinds[p->kind].url;
-    if (!url) {
-        config_complain(x, at, "base_url is missing; kind %s has no public address",
-                        config_kinds[p->kind].name);
-        return;
-    }
-    struct view v = view_of(url);
-    bool is_http =
-        (view_starts(v, "http://") && v.len > 7) || (view_starts(v, "https://") && v.len > 8);
-    if (!is_http || strcspn(url, " @?#") != v.len) {
-        config_complain(x, &here,
-                        "must start with http:// or https:// and hold no user, query or blank");
-        return;
-    }
-    while (v.len > 8 && v.ptr[v.len - 1] == '/') v.len--;
-    p->base_url = config_dup(x, v);
-}
-
-static void config_read_secret(struct config_ctx *x, const json_t *map, const struct place *at,
-                               struct config_provider *p)
-{
-    const char *env = config_read_text(x, map, at, "api_key_env", 128);
-    const char *file = config_read_text(x, map, at, "api_key_file", 4096);
-    struct place here = place_key(at, "api_key_env");
-    bool is_variable =
-        env && strspn(env, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") ==
-                   strlen(env);
-    if (env && file) config_complain(x, &here, "api_key_env and api_key_file exclude one another");
-    if (env && !is_variable)
-        config_complain(x, &here,
-                        "must be the name of an environment variable, not the key itself");
-    if (env && is_variable) p->api_key_env = config_dup(x, view_of(env));
-    if (file) p->api_key_file = config_join(x, x->in->dir, view_of(file));
-}
-
-void config_read_providers(struct config_ctx *x, const struct json_t *map, const struct place *at)
-{
-    size_t count = config_check_names(x, map, CONFIG_PROVIDERS_MAX, at);
-    x->c->providers = config_room(x, count, sizeof *x->c->providers);
-    if (!x->c->providers) return;
-    const char *name;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)map, name, value)
-    {
-        struct config_provider *p = &x->c->providers[x->c->provider_count++];
-        struct place here = place_key(at, name), kind = place_key(&here, "kind");
-        if (config_is_name(name, false))
-            config_copy(name, p->name, sizeof p->name);
-        else
-            config_complain(x, &here, "a name is 1 to 63 of the characters A-Z a-z 0-9 . _ -");
-        if (!config_check_map(x, CONFIG_MAP_PROVIDER, value, &here) ||
-            !json_object_get(value, "kind"))
-            continue;
-        if (!config_parse_kind(json_string_value(json_object_get(value, "kind")), &p->kind)) {
-            config_complain(x, &kind, "must be openai, azure, anthropic, gemini or vllm");
-            continue;
-        }
-        config_read_url(x, value, &here, p);
-        config_read_secret(x, value, &here, p);
-    }
-}
-
-/* --- models ----------------------------------------------------------------------------------- */
-
-static void config_read_routes(struct config_ctx *x, const json_t *list, const struct place *at,
-                               struct config_model *m)
-{
-    size_t count = config_check_list(x, list, CONFIG_ROUTES_MAX, at);
-    if (count == 0) config_complain(x, at, "must be a list of at least one {provider, model}");
-    m->routes = config_room(x, count, sizeof *m->routes);
-    if (!m->routes) return;
-    m->route_count = count;
-    for (size_t i = 0; i < count; i++) {
-        struct place here = place_index(at, i);
-        json_t *map = json_array_get(list, i);
-        if (!config_check_map(x, CONFIG_MAP_ROUTE, map, &here)) continue;
-        const char *provider = config_read_text(x, map, &here, "provider", CONFIG_NAME_MAX - 1);
-        const char *model = config_read_text(x, map, &here, "model", sizeof m->routes[i].model - 1);
-        if (provider) config_copy(provider, m->routes[i].provider, sizeof m->routes[i].provider);
-        if (model) config_copy(model, m->routes[i].model, sizeof m->routes[i].model);
-    }
-}
-
-static void config_read_budget(struct config_ctx *x, json_t *map, const struct place *at,
-                               struct config_budget *b)
-{
-    int64_t *slots[] = {&b->requests_per_minute,      &b->input_tokens_per_minute,
-                        &b->output_tokens_per_minute, &b->tokens_per_minute,
-                        &b->requests_per_day,         &b->concurrency};
-    _Static_assert(sizeof slots / sizeof slots[0] ==
-                       sizeof config_budget_fields / sizeof config_budget_fields[0],
-                   "a field of the budget without a slot");
-    if (!map || !config_check_map(x, CONFIG_MAP_BUDGET, map, at)) return;
-    for (size_t i = 0; i < sizeof slots / sizeof slots[0]; i++) {
-        const struct config_member m = {config_budget_fields[i].name, 0, INT64_C(1000000000000),
-                                        slots[i]};
-        config_read_int(x, map, at, &m);
-    }
-}
-
-static void config_read_model(struct config_ctx *x, json_t *map, const struct place *at,
-                              struct config_model *m)
-{
-    if (!config_check_map(x, CONFIG_MAP_MODEL, map, at)) return;
-    struct place route = place_key(at, "route"), budget = place_key(at, "budget"),
-                 price = place_key(at, "price");
-    json_t *prices = json_object_get(map, "price");
-    json_t *routes = json_object_get(map, "route");
-    if (routes) config_read_routes(x, routes, &route, m);
-    config_read_budget(x, json_object_get(map, "budget"), &budget, &m->budget);
-    if (!prices || !config_check_map(x, CONFIG_MAP_PRICE, prices, &price)) return;
-    config_read_price(x, prices, &price, "input_per_million", &m->input_per_million);
-    config_read_price(x, prices, &price, "output_per_million", &m->output_per_million);
-}
-
-void config_read_models(struct config_ctx *x, const struct json_t *map, const struct place *at)
-{
-    size_t count = config_check_names(x, map, CONFIG_MODELS_MAX, at);
-    x->c->models = config_room(x, count, sizeof *x->c->models);
-    if (!x->c->models) return;
-    const char *name;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)map, name, value)
-    {
-        struct config_model *m = &x->c->models[x->c->model_count++];
-        struct place here = place_key(at, name);
-        if (config_is_name(name, false))
-            config_copy(name, m->name, sizeof m->name);
-        else
-            config_complain(x, &here, "a name is 1 to 63 of the characters A-Z a-z 0-9 . _ -");
-        config_read_model(x, value, &here, m);
-    }
-}
-
-void config_check_routes(struct config_ctx *x)
-{
-    struct place top = place_key(NULL, "models");
-    for (size_t i = 0; i < x->c->model_count; i++) {
-        const struct config_model *m = &x->c->models[i];
-        struct place model = place_key(&top, m->name), route = place_key(&model, "route");
-        for (size_t k = 0; k < m->route_count; k++) {
-            const char *name = m->routes[k].provider;
-            if (!*name || config_provider_find(x->c, view_of(name))) continue;
-            struct place item = place_index(&route, k), here = place_key(&item, "provider");
-            struct suggest s;
-            suggest_init(&s, view_of(name));
-            for (size_t p = 0; p < x->c->provider_count; p++)
-                suggest_offer(&s, view_of(x->c->providers[p].name));
-            if (s.best.ptr)
-                config_complain(x, &here, "no provider of this name; did you mean %.*s?",
-                                (int)s.best.len, s.best.ptr);
-            else
-                config_complain(x, &here, "no provider of this name; add it under providers");
-        }
-    }
 }

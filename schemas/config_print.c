@@ -100,6 +100,17 @@ static void config_put_key(struct buf *out, const struct config_key *k)
     buf_put_str(out, "]}\n");
 }
 
+/* Millionths of a dollar as dollars, exactly. */
+static void config_put_money(struct buf *out, int64_t microusd)
+{
+    char text[40];
+    int len = snprintf(text, sizeof text, "%lld.%06lld", (long long)(microusd / 1000000),
+                       (long long)(microusd % 1000000));
+    while (text[len - 1] == '0') len--;
+    if (text[len - 1] == '.') len--;
+    buf_put(out, text, (size_t)len);
+}
+
 static void config_put_tenants(struct buf *out, const struct config *c)
 {
     buf_put_str(out, c->tenant_count ? "tenants:\n" : "tenants: []\n");
@@ -107,6 +118,12 @@ static void config_put_tenants(struct buf *out, const struct config *c)
         const struct config_tenant *t = &c->tenants[i];
         buf_printf(out, "  - id: \"%s\"\n    weight: %lld\n    max_queued: %lld\n", t->id,
                    (long long)t->weight, (long long)t->max_queued);
+        buf_printf(out, "    tokens_per_day: %lld\n", (long long)t->tokens_per_day);
+        if (t->spend_per_day_microusd) {
+            buf_put_str(out, "    spend_per_day: ");
+            config_put_money(out, t->spend_per_day_microusd);
+            buf_put_char(out, '\n');
+        }
         buf_put_str(out, t->key_count ? "    keys:\n" : "    keys: []\n");
         for (size_t k = 0; k < t->key_count; k++) config_put_key(out, &t->keys[k]);
     }
@@ -120,6 +137,23 @@ static void config_put_member(struct buf *out, const char *key, const char *valu
     buf_put_char(out, '\n');
 }
 
+/* A single unnamed key is told back as it was written; a pool as a pool. */
+static void config_put_provider_keys(struct buf *out, const struct config_provider *p)
+{
+    if (p->key_count == 1 && strcmp(p->keys[0].name, "default") == 0) {
+        config_put_member(out, "api_key_env", p->keys[0].env);
+        config_put_member(out, "api_key_file", p->keys[0].file);
+        return;
+    }
+    if (p->key_count) buf_put_str(out, "    api_keys:\n");
+    for (size_t i = 0; i < p->key_count; i++) {
+        const struct config_provider_key *k = &p->keys[i];
+        buf_printf(out, "      - {name: \"%s\", %s: ", k->name, k->env ? "env" : "file");
+        config_put_quoted(out, k->env ? k->env : k->file);
+        buf_put_str(out, "}\n");
+    }
+}
+
 static void config_put_providers(struct buf *out, const struct config *c)
 {
     buf_put_str(out, c->provider_count ? "providers:\n" : "providers: {}\n");
@@ -127,9 +161,58 @@ static void config_put_providers(struct buf *out, const struct config *c)
         const struct config_provider *p = &c->providers[i];
         buf_printf(out, "  \"%s\":\n    kind: %s\n", p->name, config_provider_kind_name(p->kind));
         config_put_member(out, "base_url", p->base_url);
-        config_put_member(out, "api_key_env", p->api_key_env);
-        config_put_member(out, "api_key_file", p->api_key_file);
+        config_put_provider_keys(out, p);
+        if (p->api == PROVIDER_RESPONSES) buf_put_str(out, "    api: responses\n");
+        config_put_member(out, "api_version", p->api_version);
+        if (p->is_insecure) buf_put_str(out, "    insecure: true\n");
     }
+}
+
+static void config_put_budget(struct buf *out, const struct config_budget *b)
+{
+    buf_printf(out,
+               "{requests_per_minute: %lld, input_tokens_per_minute: %lld, "
+               "output_tokens_per_minute: %lld, tokens_per_minute: %lld, requests_per_day: %lld, "
+               "concurrency: %lld, ",
+               (long long)b->requests_per_minute, (long long)b->input_tokens_per_minute,
+               (long long)b->output_tokens_per_minute, (long long)b->tokens_per_minute,
+               (long long)b->requests_per_day, (long long)b->concurrency);
+    if (b->spend_per_day_microusd) {
+        buf_put_str(out, "spend_per_day: ");
+        config_put_money(out, b->spend_per_day_microusd);
+        buf_put_str(out, ", ");
+    }
+    if (b->quantum_ms) {
+        buf_put_str(out, "quantum: ");
+        config_put_duration(out, b->quantum_ms);
+        buf_put_str(out, ", ");
+    }
+    buf_printf(out, "start: %lld, learn: %s}", (long long)b->start, b->learn ? "true" : "false");
+}
+
+/* What was not given is not told: it would read back as a price of nothing. */
+static void config_put_price(struct buf *out, const struct config_price *p)
+{
+    bool is_free = !(p->input_per_million > 0 || p->output_per_million > 0);
+    if (is_free && !p->is_complete)
+        buf_put_str(out, "{}");
+    else
+        buf_printf(out,
+                   "{input_per_million: %.10g, output_per_million: %.10g, "
+                   "cached_input_per_million: %.10g}",
+                   p->input_per_million, p->output_per_million, p->cached_input_per_million);
+}
+
+static void config_put_route(struct buf *out, const struct config_route *r)
+{
+    buf_printf(out, "      - {provider: \"%s\", model: ", r->provider);
+    config_put_quoted(out, r->model);
+    if (r->context_tokens) buf_printf(out, ", context_tokens: %lld", (long long)r->context_tokens);
+    if (r->has_budget) buf_put_str(out, ", budget: ");
+    if (r->has_budget) config_put_budget(out, &r->budget);
+    if (r->has_price) buf_put_str(out, ", price: ");
+    if (r->has_price) config_put_price(out, &r->price);
+    buf_put_str(out, "}\n");
 }
 
 static void config_put_models(struct buf *out, const struct config *c)
@@ -137,23 +220,27 @@ static void config_put_models(struct buf *out, const struct config *c)
     buf_put_str(out, c->model_count ? "models:\n" : "models: {}\n");
     for (size_t i = 0; i < c->model_count; i++) {
         const struct config_model *m = &c->models[i];
-        const struct config_budget *b = &m->budget;
         buf_printf(out, "  \"%s\":\n    route:\n", m->name);
-        for (size_t k = 0; k < m->route_count; k++) {
-            buf_printf(out, "      - {provider: \"%s\", model: ", m->routes[k].provider);
-            config_put_quoted(out, m->routes[k].model);
-            buf_put_str(out, "}\n");
-        }
-        buf_printf(
-            out,
-            "    budget:\n      requests_per_minute: %lld\n      input_tokens_per_minute: %lld\n"
-            "      output_tokens_per_minute: %lld\n      tokens_per_minute: %lld\n"
-            "      requests_per_day: %lld\n      concurrency: %lld\n",
-            (long long)b->requests_per_minute, (long long)b->input_tokens_per_minute,
-            (long long)b->output_tokens_per_minute, (long long)b->tokens_per_minute,
-            (long long)b->requests_per_day, (long long)b->concurrency);
-        buf_printf(out, "    price: {input_per_million: %.10g, output_per_million: %.10g}\n",
-                   m->input_per_million, m->output_per_million);
+        for (size_t k = 0; k < m->route_count; k++) config_put_route(out, &m->routes[k]);
+        buf_put_str(out, "    failover: ");
+        config_put_failover(out, m->failover);
+        if (m->has_budget) buf_put_str(out, "\n    budget: ");
+        if (m->has_budget) config_put_budget(out, &m->budget);
+        if (m->has_price) buf_put_str(out, "\n    price: ");
+        if (m->has_price) config_put_price(out, &m->price);
+        buf_put_char(out, '\n');
+    }
+}
+
+static void config_put_key_limits(struct buf *out, const struct config *c)
+{
+    buf_put_str(out, c->key_limit_count ? "keys:\n" : "keys: []\n");
+    for (size_t i = 0; i < c->key_limit_count; i++) {
+        const struct config_key_limit *l = &c->key_limits[i];
+        buf_put_str(out, "  - {match: ");
+        config_put_quoted(out, l->match);
+        buf_printf(out, ", concurrency: %lld, per_minute: %lld}\n", (long long)l->concurrency,
+                   (long long)l->per_minute);
     }
 }
 
@@ -175,6 +262,7 @@ bool config_print(const struct config *c, struct buf *out)
     config_put_tenants(out, c);
     config_put_providers(out, c);
     config_put_models(out, c);
+    config_put_key_limits(out, c);
     return !out->failed;
 }
 

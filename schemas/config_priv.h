@@ -39,7 +39,10 @@ enum {
     CONFIG_TENANTS_MAX = 10000,
     CONFIG_KEYS_MAX = 64,
     CONFIG_PROVIDERS_MAX = 64,
-    CONFIG_MODELS_MAX = 256
+    CONFIG_PROVIDER_KEYS_MAX = 32,
+    CONFIG_MODELS_MAX = 256,
+    CONFIG_KEY_LIMITS_MAX = 1024,
+    CONFIG_MATCH_MAX = 256
 };
 enum { CONFIG_ROUTES_MAX = 16, CONFIG_SETTINGS_MAX = 64, CONFIG_ORIGINS_MAX = 64 };
 
@@ -89,10 +92,12 @@ enum config_map {
     CONFIG_MAP_TENANT,
     CONFIG_MAP_KEY,
     CONFIG_MAP_PROVIDER,
+    CONFIG_MAP_PROVIDER_KEY,
     CONFIG_MAP_MODEL,
     CONFIG_MAP_ROUTE,
     CONFIG_MAP_BUDGET,
     CONFIG_MAP_PRICE,
+    CONFIG_MAP_KEY_LIMIT,
     CONFIG_MAP_COUNT
 };
 const char *config_map_name(enum config_map m); /* "tenants[].keys[]" */
@@ -100,9 +105,39 @@ const struct config_field *config_map_fields(enum config_map m, size_t *ret_coun
 void config_read_tenants(struct config_ctx *x, const struct json_t *list, const struct place *at);
 void config_read_providers(struct config_ctx *x, const struct json_t *map, const struct place *at);
 void config_read_models(struct config_ctx *x, const struct json_t *map, const struct place *at);
-void config_check_routes(
-    struct config_ctx *x); /* once everything was read: models name known providers */
+/* Once everything was read: models name known providers, and agree on budgets and prices. */
+void config_check_models(struct config_ctx *x);
+void config_read_key_limits(struct config_ctx *x, const struct json_t *list,
+                            const struct place *at);
 void config_read_security(struct config_ctx *x, const struct json_t *map, const struct place *at);
 const char *config_provider_kind_name(enum provider_kind k);
+
+/* Reading maps, told at their place (config_lists.c). check_map: true when value is a map; its
+ * unknown and missing keys were told then. check_list, check_names: how many entries there are to
+ * read, 0 after a complaint. read_text: a text member of 1 to max bytes, NULL when absent or
+ * refused. */
+bool config_check_map(struct config_ctx *x, enum config_map m, struct json_t *value,
+                      const struct place *at);
+size_t config_check_list(struct config_ctx *x, const struct json_t *list, size_t max,
+                         const struct place *at);
+size_t config_check_names(struct config_ctx *x, const struct json_t *map, size_t max,
+                          const struct place *at);
+const char *config_read_text(struct config_ctx *x, const struct json_t *map, const struct place *at,
+                             const char *key, size_t max);
+bool config_is_name(const char *text, bool is_tenant);
+void config_copy(const char *text, char *ret, size_t size); /* text fits: asserted */
+void config_free_providers(struct config *c);
+void config_free_key_limits(struct config *c);
+struct config_member {
+    const char *key;
+    int64_t min, max;
+    int64_t *slot;
+};
+void config_read_int(struct config_ctx *x, const struct json_t *map, const struct place *at,
+                     const struct config_member *m);
+/* US dollars as millionths; absent leaves the slot alone. */
+void config_read_money(struct config_ctx *x, const struct json_t *map, const struct place *at,
+                       const char *key, int64_t *slot);
+bool config_put_failover(struct buf *out, unsigned failover);
 
 #endif

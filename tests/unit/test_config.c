@@ -165,7 +165,7 @@ static const char *other_value(const struct config_entry *e)
     case CONFIG_REAL:
         return "2.5";
     case CONFIG_DURATION:
-        return "3s";
+        return e->min > 3000 ? "2d" : "3s";
     case CONFIG_BOOL:
         return "true";
     }
@@ -332,10 +332,47 @@ static void models_are_read(void **state)
     assert_string_equal(m->routes[0].provider, "p");
     assert_string_equal(m->routes[0].model, "gpt");
     assert_int_equal(m->budget.concurrency, 5);
-    assert_true(m->output_per_million > 0.49 && m->output_per_million < 0.51);
+    assert_true(m->price.output_per_million > 0.49 && m->price.output_per_million < 0.51);
     assert_int_equal(p->kind, PROVIDER_VLLM);
     assert_string_equal(p->base_url, "http://127.0.0.1:1/v1");
-    assert_string_equal(p->api_key_file, "/etc/sluice/key");
+    assert_string_equal(p->keys[0].file, "/etc/sluice/key");
+    done(&b);
+}
+
+/* A budget belongs to the provider's model: who leaves it out shares the one that is written. */
+static void models_share_a_budget(void **state)
+{
+    (void)state;
+    struct built b =
+        build("providers: {p: {kind: vllm, base_url: \"http://127.0.0.1:1\"}}\n"
+              "models:\n"
+              "  late: {route: [{provider: p, model: x}]}\n"
+              "  none: {route: [{provider: p, model: y}]}\n"
+              "  given: {route: [{provider: p, model: x, budget: {concurrency: 3}}], budget: "
+              "{concurrency: 9}, price: {input_per_million: 2}}\n");
+    if (b.code != ERR_OK) fail_msg("%s", b.err.text);
+    const struct config_model *late = config_model_find(b.c, VIEW_LIT("late"));
+    const struct config_model *none = config_model_find(b.c, VIEW_LIT("none"));
+    assert_int_equal(config_model_find(b.c, VIEW_LIT("given"))->routes[0].budget.concurrency, 3);
+    assert_false(late->routes[0].has_budget);
+    assert_int_equal(late->failover, FAILOVER_OUTAGE | FAILOVER_EXHAUSTED);
+    assert_int_equal(none->routes[0].budget.concurrency, 0);
+    assert_int_equal(none->routes[0].budget.start, 60);
+    assert_true(none->routes[0].budget.learn);
+    done(&b);
+}
+
+static void keys_are_matched_in_order(void **state)
+{
+    (void)state;
+    struct built b = build("keys:\n  - {match: \"site:one\", concurrency: 1}\n"
+                           "  - {match: \"site:*\", concurrency: 2, per_minute: 30}\n");
+    if (b.code != ERR_OK) fail_msg("%s", b.err.text);
+    assert_int_equal(config_key_limit_find(b.c, VIEW_LIT("site:one"))->concurrency, 1);
+    assert_int_equal(config_key_limit_find(b.c, VIEW_LIT("site:ones"))->per_minute, 30);
+    assert_int_equal(config_key_limit_find(b.c, VIEW_LIT("site:"))->concurrency, 2);
+    assert_null(config_key_limit_find(b.c, VIEW_LIT("site")));
+    assert_null(config_key_limit_find(b.c, VIEW_LIT("")));
     done(&b);
 }
 
@@ -508,6 +545,8 @@ int main(void)
         cmocka_unit_test(tenants_are_read),
         cmocka_unit_test(a_key_has_one_tenant),
         cmocka_unit_test(models_are_read),
+        cmocka_unit_test(models_share_a_budget),
+        cmocka_unit_test(keys_are_matched_in_order),
         cmocka_unit_test(secrets_stay_out),
         cmocka_unit_test(files_are_read),
         cmocka_unit_test(shipped_files_are_good),
