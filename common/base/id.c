@@ -6,14 +6,18 @@
  * FNV alone would let the low bits of the text decide. Lanes stand side by side from the
  * tenant's own place on, so that a tenant touches as many homes as it has lanes, neither fewer
  * by collision nor more. The seed of a v7 id is its own 16 bytes with the home's bits still
- * zero; of a v8 id it is the key. */
+ * zero; of a v8 id it is the key.
+ *
+ * Who makes a v7 id chooses its random bits, and so its lane: ids of one slice of time try for the
+ * same one. A burst then is a few large batches for Kafka instead of as many small ones as there
+ * are lanes; over some slices a tenant's lanes are filled evenly all the same. */
 #include "common/base/id.h"
 
 #include "common/base/buf.h"
 #include "common/base/hash.h"
 #include <assert.h>
 
-enum { ID_BYTES = 16 };
+enum { ID_BYTES = 16, ID_SLICE_MS = 2, ID_TRIES_MAX = 64 };
 
 static uint64_t id_hash(struct view data)
 {
@@ -53,14 +57,25 @@ static struct job_id id_text(const unsigned char b[ID_BYTES])
     return id;
 }
 
+/* The lane that ids of this moment try for. */
+static uint32_t id_slice_home(struct id_space space, struct view tenant, int64_t wall_ms)
+{
+    int64_t slice = wall_ms / ID_SLICE_MS;
+    return id_home(space, tenant, view_make(&slice, sizeof slice));
+}
+
 struct job_id id_new_v7(struct id_space space, struct view tenant, int64_t wall_ms, struct rng *rng)
 {
     unsigned char b[ID_BYTES];
-    uint64_t chance = rng_next(rng);
+    uint32_t wanted = id_slice_home(space, tenant, wall_ms), home = wanted + 1;
     for (unsigned i = 0; i < 6; i++) b[i] = (unsigned char)((uint64_t)wall_ms >> (40 - 8 * i));
-    for (unsigned i = 0; i < 8; i++) b[8 + i] = (unsigned char)(chance >> (56 - 8 * i));
-    id_stamp(b, 7, 0);
-    id_stamp(b, 7, id_home(space, tenant, view_make(b, sizeof b)));
+    for (unsigned tries = 0; tries < ID_TRIES_MAX && home != wanted; tries++) {
+        uint64_t chance = rng_next(rng);
+        for (unsigned i = 0; i < 8; i++) b[8 + i] = (unsigned char)(chance >> (56 - 8 * i));
+        id_stamp(b, 7, 0);
+        home = id_home(space, tenant, view_make(b, sizeof b));
+    }
+    id_stamp(b, 7, home);
     return id_text(b);
 }
 

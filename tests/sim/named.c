@@ -372,7 +372,10 @@ static void run_away_from_home(struct named *n)
 
     model_provider_fix(plant_of(n)->provider, 50, 200, 40);
     sim_worker_start(worker(n, "w1"));
-    for (size_t i = 0; i < 8; i++) jobs[i] = submit(n, "chat", chat_input);
+    for (size_t i = 0; i < 8; i++) { /* spaced out: a burst would go into one home */
+        jobs[i] = submit(n, "chat", chat_input);
+        stage_run_for(&n->s, 5);
+    }
     n->step = "first";
     for (size_t i = 0; i < 8; i++) {
         n->job = jobs[i];

@@ -58,8 +58,8 @@ static void test_v7(void **state)
     struct rng rng;
     rng_seed(&rng, 1);
     struct job_id id = id_new_v7(large, VIEW_LIT("acme"), 1795553743123, &rng), other;
-    assert_string_equal(id.text, "01a20f57-d113-7fc6-b3f2-af6d0fc710c5");
-    assert_int_equal(id_partition(&id), 4038);
+    assert_string_equal(id.text, "01a20f57-d113-7fee-b089-02dc1077d1a1");
+    assert_int_equal(id_partition(&id), 4078);
     assert_true(id_wall_ms(&id) == 1795553743123);
     assert_true(id_parse(view_of(id.text), &other));
     assert_string_equal(other.text, id.text);
@@ -73,6 +73,28 @@ static void test_v7(void **state)
     }
     id = id_new_v7(small, VIEW_LIT("t"), ((int64_t)1 << 48) - 1, &rng);
     assert_true(id_wall_ms(&id) == ((int64_t)1 << 48) - 1);
+}
+
+/* A burst goes into one home; all of a tenant's homes get their share all the same. */
+static void test_v7_keeps_bursts_together(void **state)
+{
+    (void)state;
+    struct rng rng;
+    unsigned per_home[8] = {0}, touched = 0, together = 0;
+    rng_seed(&rng, 2);
+    for (int64_t ms = 0; ms < 4000; ms++) {
+        struct job_id first = id_new_v7(small, VIEW_LIT("acme"), ms, &rng);
+        struct job_id second = id_new_v7(small, VIEW_LIT("acme"), ms, &rng);
+        together += id_partition(&first) == id_partition(&second);
+        per_home[id_partition(&first)]++;
+        assert_string_not_equal(first.text, second.text);
+    }
+    for (int i = 0; i < 8; i++) {
+        touched += per_home[i] > 0;
+        if (per_home[i]) assert_in_range(per_home[i], 850, 1150);
+    }
+    assert_int_equal(touched, small.lanes);
+    assert_in_range(together, 3990, 4000);
 }
 
 static void test_v8(void **state)
@@ -124,6 +146,7 @@ int main(void)
         cmocka_unit_test(test_home_is_pinned),
         cmocka_unit_test(test_home_spreads),
         cmocka_unit_test(test_v7),
+        cmocka_unit_test(test_v7_keeps_bursts_together),
         cmocka_unit_test(test_v8),
         cmocka_unit_test(test_parse_is_strict),
     };
