@@ -143,8 +143,12 @@ static void home_queue(struct home *h, struct item *it)
         list_push(&h->blocked, &it->waiting);
         return;
     }
-    if (!scheduler_put(w->sched, item_lane(it), view_of(it->head.tenant),
-                       worker_weight(w, it->head.tenant), 1, &it->sched))
+    const struct sched_entry entry = {.lane = item_lane(it),
+                                      .tenant = view_of(it->head.tenant),
+                                      .weight = worker_weight(w, it->head.tenant),
+                                      .cost = 1,
+                                      .rank = item_rank(it)};
+    if (!scheduler_put(w->sched, &it->sched, &entry))
         foreign_add(w->foreign, it, VIEW_LIT("")); /* no room in the line: look again in a while */
     worker_kick(w);
 }

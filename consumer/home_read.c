@@ -10,7 +10,6 @@
 #include <assert.h>
 
 enum {
-    HOME_LANE_AHEAD = 1000,
     HOME_SPILL_LOW = 100,
     HOME_HELD_MS = 60000,
     HOME_FETCH_MS = 60000 /* a record may take so long from the log to us */
@@ -136,25 +135,25 @@ static bool home_is_class_empty(const struct home *h)
 static bool home_may_read(const struct home *h, enum topic t)
 {
     const struct worker *w = h->w;
+    size_t max = (size_t)w->ports.config->consumer.window;
     if (window_is_full(h->windows[t]) || w->item_bytes > WORKER_ITEM_BYTES_MAX) return false;
     switch (t) {
     case TOPIC_JOBS_INTERACTIVE:
-        return scheduler_lane_count(w->sched, SCHED_INTERACTIVE) < HOME_LANE_AHEAD;
+        return scheduler_lane_count(w->sched, SCHED_INTERACTIVE) < max;
     case TOPIC_JOBS_BULK:
-        return scheduler_lane_count(w->sched, SCHED_BULK) < HOME_LANE_AHEAD;
+        return scheduler_lane_count(w->sched, SCHED_BULK) < max;
     case TOPIC_SPILL_INTERACTIVE:
     case TOPIC_SPILL_BULK:
         return home_is_class_empty(h);
     case TOPIC_CONT:
-        return scheduler_lane_count(w->sched, SCHED_DUE) < HOME_LANE_AHEAD;
+        return scheduler_due_count(w->sched) < max;
     case TOPIC_DELAY_5S:
     case TOPIC_DELAY_30S:
     case TOPIC_DELAY_2M:
     case TOPIC_DELAY_10M:
     case TOPIC_DELAY_1H:
     case TOPIC_DELAY_6H:
-        return !h->heads[t - TOPIC_DELAY_5S] &&
-               scheduler_lane_count(w->sched, SCHED_DUE) < HOME_LANE_AHEAD;
+        return !h->heads[t - TOPIC_DELAY_5S] && scheduler_due_count(w->sched) < max;
     case TOPIC_STATE:
     case TOPIC_DLQ:
     case TOPIC_CONTROL:

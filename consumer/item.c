@@ -35,10 +35,14 @@ size_t item_bytes(const struct item *it)
 
 enum sched_lane item_lane(const struct item *it)
 {
+    return it->head.cls == CLASS_BULK ? SCHED_BULK : SCHED_INTERACTIVE;
+}
+
+unsigned item_rank(const struct item *it)
+{
     bool is_new = it->topic == TOPIC_JOBS_INTERACTIVE || it->topic == TOPIC_JOBS_BULK ||
                   it->topic == TOPIC_SPILL_INTERACTIVE || it->topic == TOPIC_SPILL_BULK;
-    if (!is_new) return SCHED_DUE;
-    return it->head.cls == CLASS_BULK ? SCHED_BULK : SCHED_INTERACTIVE;
+    return is_new ? SCHED_PRIORITY_DEFAULT : SCHED_DUE;
 }
 
 int64_t item_tier_ms(const struct item *it)

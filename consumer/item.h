@@ -52,6 +52,7 @@ struct item *item_new(const struct job_head *head, enum topic topic, const struc
 void item_free(struct item *it);
 size_t item_bytes(const struct item *it);
 enum sched_lane item_lane(const struct item *it);
+unsigned item_rank(const struct item *it);   /* in the line of its tenant: sched_entry.rank */
 int64_t item_tier_ms(const struct item *it); /* of its delay tier; 0 = of another topic */
 
 #endif

@@ -266,12 +266,16 @@ static bool worker_make(struct worker *w)
                                           .calls_max = (size_t)p->config->consumer.max_calls,
                                           .may_start = worker_may_call,
                                           .arg = w};
+    const struct scheduler_options sched = {.items_max = WORKER_QUEUE_MAX,
+                                            .interactive_weight =
+                                                p->config->consumer.interactive_weight,
+                                            .bulk_weight = p->config->consumer.bulk_weight};
     w->home_max = (size_t)p->config->kafka.partitions;
     w->homes = calloc(w->home_max, sizeof(struct home *));
     w->asked = calloc(w->home_max, sizeof *w->asked);
     w->marked = calloc(w->home_max, sizeof *w->marked);
     w->runs = map_new((size_t)p->config->consumer.max_jobs + WORKER_JOBS_SLACK);
-    w->sched = scheduler_new(WORKER_QUEUE_MAX);
+    w->sched = scheduler_new(&sched);
     w->outbox = outbox_new(&outbox);
     w->lease = lease_new(&lease);
     w->budget = budget_new(&budget);
