@@ -63,6 +63,8 @@ struct pace_trade {
     struct view budget, incarnation; /* of the worker */
     int64_t seq;                     /* of this worker and budget, from 1; the same when it is sent again */
     int64_t seen;                    /* the budget's own number as the last answer gave it; 0 = none yet */
+    int64_t since_ms;                /* monotonic, since that answer's trade was sent: Redis' clock goes no faster */
+    int64_t day, day_requests, day_microusd; /* as the last answer gave them: a wipe does not forget what was spent */
     struct pace_limits limits;
     int64_t in_flight;               /* calls, and those the leases in hand still allow */
     int64_t rtt_ms;                  /* of the last trade: leases live longer where the way is long */
@@ -100,6 +102,7 @@ struct pace_traded {
     enum pace_state state;
     enum pace_close close;        /* of CLOSED and PROBING */
     int64_t until_ms;             /* of CLOSED: from now */
+    int64_t day, day_requests, day_microusd;
     int64_t age_ms;               /* since this budget was begun anew (first use, wipe) */
     int64_t workers;              /* that used it within the last 30 s */
     int64_t limit[PACE_DIM_COUNT]; /* in force, 0 = unknown or none */
