@@ -22,6 +22,7 @@ struct auth {
     struct map *by_hash, *by_tenant;
     struct auth_entry *entries;
     struct auth_who *tenants;
+    size_t tenant_count;
 };
 
 static bool auth_fill(struct auth *a, const struct config_tenant *tenants, size_t count)
@@ -55,6 +56,7 @@ struct auth *auth_new(const struct config_tenant *tenants, size_t count)
     a->by_tenant = map_new(count + 1);
     if (!a->entries || !a->tenants || !a->by_hash || !a->by_tenant) goto fail;
     if (!auth_fill(a, tenants, count)) goto fail;
+    a->tenant_count = count;
     return a;
 fail:
     auth_free(a);
@@ -109,4 +111,15 @@ bool auth_tenant(const struct auth *a, struct view tenant, struct auth_who *ret)
     if (!who) return false;
     *ret = *who;
     return true;
+}
+
+size_t auth_tenant_count(const struct auth *a)
+{
+    return a->tenant_count;
+}
+
+struct view auth_tenant_name(const struct auth *a, size_t index)
+{
+    assert(index < a->tenant_count);
+    return view_of(a->tenants[index].tenant);
 }

@@ -24,5 +24,8 @@ bool auth_key_of(struct view authorization, struct view x_api_key, struct view *
 bool auth_check(const struct auth *a, struct view key, struct auth_who *ret);
 /* The tenant of a job token; false when it is no longer configured. Its scope is SCOPE_READ. */
 bool auth_tenant(const struct auth *a, struct view tenant, struct auth_who *ret);
+/* The tenants there are. Borrowed. */
+size_t auth_tenant_count(const struct auth *a);
+struct view auth_tenant_name(const struct auth *a, size_t index);
 
 #endif

@@ -44,8 +44,9 @@ struct service {
     struct submit *submit;
     struct folds *folds;
     struct tails *tails;
-    char boot[64];       /* Redis' boot id, "" = not known */
-    int64_t sure_ms;     /* unknown ids are known to be unknown from then on (monotonic): Redis was away before */
+    char boot[64];   /* Redis' boot id, "" = not known */
+    int64_t sure_ms; /* unknown ids are known to be unknown from then on (monotonic): Redis was away
+                        before */
     bool is_kafka_ready; /* topics are there */
     bool is_stopping;
     struct buf scratch; /* for bodies of answers: reset by who uses it */
@@ -139,5 +140,6 @@ void cancel_job(struct exchange *x);                          /* cancel.c */
 void retry_job(struct exchange *x);                           /* retry.c */
 void retry_accepted(struct exchange *x);                      /* its submission was accepted */
 void grant_token(struct exchange *x);                         /* grant.c */
+void usage_get(struct exchange *x);                           /* usage.c */
 
 #endif

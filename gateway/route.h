@@ -15,6 +15,7 @@ enum route_id {
     ROUTE_JOB_TOKEN,
     ROUTE_WORKFLOWS_LIST,
     ROUTE_WORKFLOW_GET,
+    ROUTE_USAGE,
     ROUTE_COUNT
 };
 
@@ -23,7 +24,7 @@ struct route {
     const char
         *pattern; /* "{id}" stands for one non-empty segment; also the name in metrics and logs */
     enum route_id id;
-    unsigned scope;   /* of enum config_scope; 0 = open to everybody */
+    unsigned scope;   /* of enum config_scope, any of them will do; 0 = open to everybody */
     bool takes_token; /* a job token is as good as a key */
 };
 
