@@ -172,13 +172,13 @@ static enum llm_verdict conclude(struct llm_reply *r, struct llm_out *out)
 {
     const char *finish = r->turn.finish;
 
+    if (out->usage.input_tokens >= 0 && out->usage.output_tokens >= 0) out->is_usage_final = true;
     if (r->turn.is_refused) snprintf(r->turn.finish, sizeof r->turn.finish, "refusal");
     if (strcmp(finish, "content_filter") == 0 || strcmp(finish, "refusal") == 0)
         return llm_fail(out, TASK_FAULT_FATAL, finish, "the provider withheld its answer (%s)",
                         finish);
     if (strcmp(finish, "abort") == 0 || strcmp(finish, "error") == 0)
         return llm_fail(out, TASK_FAULT_BROKEN, finish, "the provider gave up on its answer");
-    if (out->usage.input_tokens >= 0 && out->usage.output_tokens >= 0) out->is_usage_final = true;
     return LLM_DONE;
 }
 
@@ -255,6 +255,8 @@ static enum llm_verdict end_refused(struct llm_reply *r, struct llm_out *out)
     if (json_check(body, &reply_limits, &e) != ERR_OK) body = VIEW_NONE;
     (void)llm_fail(out, llm_fault_of_status(r->status), NULL, "status %d", r->status);
     r->dialect->refusal(&r->turn, r->status, body);
+    /* Money comes back when somebody pays: no header knows when. */
+    if (out->fault == TASK_FAULT_EXHAUSTED && !out->is_daily) out->retry_after_ms = -1;
     return LLM_FAILED;
 }
 

@@ -237,7 +237,6 @@ static enum task_fault read_error(struct llm_turn *t, struct view body, enum tas
     fault = fault_of(code, otherwise);
     if (is_spending_cap(error) || (fault == TASK_FAULT_FATAL && is_about_money(error)))
         fault = TASK_FAULT_EXHAUSTED;
-    if (is_spending_cap(error)) t->out->retry_after_ms = -1; /* what came with it is no promise */
     t->out->context_too_long = fault == TASK_FAULT_FATAL && is_too_long(error);
     struct view details = llm_member(error, "details");
     if (llm_member(details, "error_code").ptr) llm_member_word(details, "error_code", code);

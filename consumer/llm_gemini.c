@@ -213,7 +213,7 @@ static enum task_fault settle_fault(struct llm_turn *t, const struct gemini_erro
     if (fault == TASK_FAULT_THROTTLE && (e->is_daily || e->is_none)) fault = TASK_FAULT_EXHAUSTED;
     if (fault == TASK_FAULT_EXHAUSTED) {
         t->out->is_daily = e->is_daily && !e->is_none;
-        t->out->retry_after_ms = t->out->is_daily ? llm_until_pacific_midnight(t->wall_ms) : -1;
+        if (t->out->is_daily) t->out->retry_after_ms = llm_until_pacific_midnight(t->wall_ms);
     } else {
         llm_hint(t->out, e->delay_ms, GEMINI_DELAY_MAX_MS);
     }

@@ -2,10 +2,10 @@
  *
  * Hard: they are written by many hands and decide whether a whole fleet stands still. What is
  * believed, field by field: counts are decimal integers from 0 to 10^12 (Azure says -1 for "do not
- * know"); a limit of 0 beside a request that was just served is no limit, and nothing else of it is
- * believed either; remaining above its limit contradicts it, unless by less than the thousand that
- * Anthropic rounds to. A reset is a Go duration, seconds, a time of day (RFC 3339) or an epoch; a
- * time gone by up to a minute ago is "now" (clocks differ), one longer ago is nonsense.
+ * know"); a limit of 0 or less beside a request that was just served is no limit, and nothing
+ * else of it is believed either; remaining above its limit contradicts it, unless by less than the
+ * thousand that Anthropic rounds to. A reset is a Go duration, seconds, a time of day (RFC 3339) or
+ * an epoch; a time gone by up to a minute ago is "now" (clocks differ), one longer ago is nonsense.
  *
  * How long a reset is believed: token limits are sold by the minute, and every reset seen in the
  * wild is below that, so 10 minutes leave room and hold a fleet up by no more than that when the
@@ -19,7 +19,6 @@
 
 #include "common/base/clock.h"
 #include <stdio.h>
-#include <stdlib.h>
 
 enum { LIMITS_ROUNDING = 1000, LIMITS_CLOCKS_MS = 60000 };
 #define LIMITS_COUNT_MAX INT64_C(1000000000000)
@@ -157,12 +156,8 @@ static void limits_agree(struct llm_limit *m)
     m->remaining = m->remaining - m->limit < LIMITS_ROUNDING ? m->limit : -1;
 }
 
-static void limits_set_limit(struct llm_limits *l, const struct limits_slot *s, int64_t n)
+static void limits_set_limit(const struct limits_slot *s, int64_t n)
 {
-    if (n == 0) {
-        limits_void(l, s);
-        return;
-    }
     if (s->limit->limit < 0 || n < s->limit->limit) s->limit->limit = n;
     limits_agree(s->limit);
 }
@@ -215,9 +210,11 @@ static void limits_openai(struct llm_limits *l, struct view name, struct view va
         field = RESET;
     else
         return;
-    if (!limits_slot(l, name, &s) || (l->is_void & s.bit)) return;
+    if (!limits_slot(l, name, &s)) return;
+    if (field == LIMIT && view_i64(view_trim(value), &n) && n <= 0) limits_void(l, &s);
+    if (l->is_void & s.bit) return;
     if (field == RESET ? !limits_reset(value, wall_ms, &n) : !limits_count(value, &n)) return;
-    if (field == LIMIT) limits_set_limit(l, &s, n);
+    if (field == LIMIT) limits_set_limit(&s, n);
     if (field == REMAINING) limits_set_remaining(&s, n);
     if (field == RESET) limits_set_reset(&s, n);
 }
@@ -292,7 +289,7 @@ static void limits_draft_item(struct llm_limits *l, struct view item, bool is_po
     else if (is_other)
         return;
     if (!limits_slot(l, slot, &s) || (l->is_void & s.bit)) return;
-    if (is_policy && q > 0 && w == 60) limits_set_limit(l, &s, q);
+    if (is_policy && q > 0 && w == 60) limits_set_limit(&s, q);
     if (is_policy || r < 0 || (s.limit->remaining >= 0 && s.limit->remaining <= r)) return;
     s.limit->remaining = r;
     s.limit->reset_ms = -1;

@@ -37,8 +37,8 @@ static enum err_code put_members(struct jw *j, const struct llm_request *q, cons
         enum err_code code = check_member(q, key, value, err);
 
         if (code != ERR_OK) return code;
+        if (json_raw_kind(value) == JSON_RAW_NULL) continue;
         if (view_eq_str(key, "max_tokens") || view_eq_str(key, "max_completion_tokens")) {
-            if (json_raw_kind(value) == JSON_RAW_NULL) continue;
             if (max.ptr && !view_eq(max, value))
                 return llm_cannot(q, "/max_completion_tokens", "contradicts max_tokens", err);
             if (max.ptr) continue;
