@@ -16,6 +16,7 @@
 
 #include "common/base/list.h"
 #include "common/base/map.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -168,6 +169,7 @@ void estimate_expect(struct estimate *e, const struct estimate_key *k, int64_t c
     ret->input_var = (int64_t)(n * n * estimate_var(factor));
     estimate_expect_output(it, max_tokens, ret);
     ret->expect_ms = it && it->ms.n ? (int64_t)it->ms.mean : ESTIMATE_FIRST_MS;
+    ret->least_ms = it && it->ms.n ? estimate_tokens(it->ms.mean - sqrt(estimate_var(&it->ms))) : 0;
     ret->is_learnt = it != NULL;
 }
 

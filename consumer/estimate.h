@@ -18,6 +18,7 @@ struct estimate_guess {
     int64_t input, input_var;   /* tokens, and tokens squared */
     int64_t output, output_var; /* never above max_tokens */
     int64_t expect_ms;          /* from the request to the end of its reply */
+    int64_t least_ms;           /* it will hardly take less; 0 while nothing is known */
     bool is_learnt;             /* false: nothing like it has ended yet */
 };
 /* counted: input tokens as counted from the request; max_tokens: its ceiling of output, 0 = none

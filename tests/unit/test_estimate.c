@@ -25,6 +25,7 @@ static void test_a_first_call_reserves_its_ceiling(void **state)
     assert_int_equal(g.output, 300);
     assert_int_equal(g.output_var, 0);
     assert_int_equal(g.expect_ms, 2000);
+    assert_int_equal(g.least_ms, 0);
     estimate_expect(e, &one, 0, 0, &g);
     assert_int_equal(g.input, 1);
     assert_int_equal(g.output, 512);
@@ -54,6 +55,7 @@ static void test_means_and_spread_are_learnt(void **state)
     assert_in_range(g.output, 90, 110);
     assert_in_range((int64_t)sqrt((double)g.output_var), 5, 25);
     assert_int_equal(g.expect_ms, 700);
+    assert_in_range(g.least_ms, 680, 700);
     estimate_expect(e, &one, 1000, 50, &g); /* never above what the request allows */
     assert_int_equal(g.output, 50);
     assert_int_equal(g.output_var, 0);
