@@ -9,11 +9,13 @@ A fault has a value (fail=500, cut_after=10) and gates; it happens where every g
 """
 
 import json
+import math
 import re
 import shlex
 from collections import OrderedDict
 
-from tests.provider import text
+from tests.provider import rules, text
+from tests.provider.rules import BadSetting, flag, number, one_of, string, whole
 
 IDENTITIES_MAX = 200_000
 TOKENS_MAX = 2_000_000
@@ -22,88 +24,70 @@ ALIASES = {"tps": "tokens_per_s", "tokens": "output_tokens", "ttft": "ttft_ms"}
 FAULTS = ("drop", "fail", "error", "cut", "stall", "garbage", "malformed")
 
 
-class BadSetting(Exception):
-    """A setting that does not exist or has an impossible value; its text says which."""
-
-
 # --- what may be set -------------------------------------------------------------------------------------------
 
-def _number(low, high):
+def _drawn(one):
+    """A check for a value, [LOW, HIGH], or {"median": M, "p99": P}, each number such as `one` allows."""
     def check(value):
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+        if isinstance(value, list):
+            return len(value) == 2 and all(one(end) for end in value) and value[0] <= value[1]
+        if isinstance(value, dict):
+            return set(value) == {"median", "p99"} and all(one(end) for end in value.values()) and 0 < value["median"] <= value["p99"]
+        return one(value)
     return check
 
 
-def _whole(low, high):
-    def check(value):
-        return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-    return check
+def _size_error(value):
+    low = number(-0.95, 100)
+    return flag(value) or (isinstance(value, list) and len(value) == 2 and all(low(end) for end in value) and value[0] <= value[1])
 
 
-def _one_of(*values):
-    return lambda value: value in values
-
-
-def _flag(value):
-    return isinstance(value, bool)
-
-
-def _string(value):
-    return isinstance(value, str)
-
-
-def _length(value):
-    whole = _whole(0, TOKENS_MAX)
-    pair = isinstance(value, list) and len(value) == 2 and all(whole(end) for end in value)
-    return whole(value) or (pair and value[0] <= value[1])
-
-
-_MS = _number(0, 86_400_000)
-_AFTER = _whole(0, TOKENS_MAX)
+_MS = number(0, 86_400_000)
+_AFTER = whole(0, TOKENS_MAX)
+SIZE_ERROR = [-0.5, 2.0]
+Z99 = 2.3263
 
 # name: (built-in value, check); None means "not set" and is always allowed
 SETTINGS = {
-    "ttft_ms": (50, _MS),                 # until the response head, the role chunk and the first token
-    "tokens_per_s": (200, _number(0, 10_000_000)),  # 0: all at once
+    "ttft_ms": (50, _drawn(_MS)),                 # until the response head, the role chunk and the first token
+    "tokens_per_s": (200, _drawn(number(0, 10_000_000))),  # 0: all at once
     "head_ms": (0, _MS),                  # the response head trickles out over this time
-    "output_tokens": (40, _length),       # N, or [LOW, HIGH] drawn from the prompt
-    "chunk_tokens": (1, _whole(1, 10_000)),  # tokens in one event
-    "text": ("words", _one_of("words", "numbered", "echo", "fixed")),
-    "fixed_text": ("", _string),
-    "usage": ("auto", _one_of("auto", "missing")),
-    "usage_in": (None, _whole(0, 10 ** 12)),
-    "usage_out": (None, _whole(0, 10 ** 12)),
-    "strict": (True, _flag),              # refuse what the real service refuses
-    "obfuscation": (False, _flag),
-    "drop": (None, _flag),                # read the request, close without an answer
-    "fail": (None, _whole(400, 599)),     # answer with this status
-    "fail_code": (None, _string),
-    "fail_type": (None, _string),
-    "fail_message": (None, _string),
-    "fail_body": (None, _string),         # this body, whatever it is
-    "retry_after": (None, _number(0, 86_400)),
+    "output_tokens": (40, _drawn(whole(0, TOKENS_MAX))),  # N, or drawn from the prompt
+    "reasoning_tokens": (0, _drawn(whole(0, TOKENS_MAX))),  # billed as output before the first token, not said
+    "size_error": (None, _size_error),    # the true sizes differ from every honest estimate by 1/(1+e)
+    "ping_ms": (0, _MS),                  # Anthropic: a ping this often while nothing else is sent
+    "chunk_tokens": (1, whole(1, 10_000)),  # tokens in one event
+    "text": ("words", one_of("words", "numbered", "echo", "fixed")),
+    "fixed_text": ("", string),
+    "usage": ("auto", one_of("auto", "missing")),
+    "usage_in": (None, whole(0, 10 ** 12)),
+    "usage_out": (None, whole(0, 10 ** 12)),
+    "strict": (True, flag),              # refuse what the real service refuses
+    "obfuscation": (False, flag),
+    "drop": (None, flag),                # read the request, close without an answer
+    "fail": (None, whole(400, 599)),     # answer with this status
+    "fail_code": (None, string),
+    "fail_type": (None, string),
+    "fail_message": (None, string),
+    "fail_body": (None, string),         # this body, whatever it is
+    "retry_after": (None, number(0, 86_400)),
     "error_after": (None, _AFTER),        # an error event in the stream after N tokens
     "cut_after": (None, _AFTER),          # the connection ends after N tokens
-    "cut": ("fin", _one_of("fin", "rst")),
+    "cut": ("fin", one_of("fin", "rst")),
     "stall_after": (None, _AFTER),        # silence after N tokens
-    "stall_ms": (-1, _number(-1, 86_400_000)),  # -1: for ever
+    "stall_ms": (-1, number(-1, 86_400_000)),  # -1: for ever
     "garbage_after": (None, _AFTER),      # bytes that are no event after N tokens
-    "garbage": ("sse", _one_of("sse", "http")),  # inside the framing, or breaking it
+    "garbage": ("sse", one_of("sse", "http")),  # inside the framing, or breaking it
     "malformed_after": (None, _AFTER),    # an event whose JSON is torn after N tokens
 }
 for _fault in FAULTS:
-    SETTINGS[_fault + "_times"] = (None, _whole(0, 1_000_000))
-    SETTINGS[_fault + "_next"] = (None, _whole(0, 1_000_000_000))
-    SETTINGS[_fault + "_probability"] = (None, _number(0, 1))
+    SETTINGS[_fault + "_times"] = (None, whole(0, 1_000_000))
+    SETTINGS[_fault + "_next"] = (None, whole(0, 1_000_000_000))
+    SETTINGS[_fault + "_probability"] = (None, number(0, 1))
 VALUE_OF = {fault: fault if fault in ("drop", "fail") else fault + "_after" for fault in FAULTS}
 BUILT_IN = {name: value for name, (value, _) in SETTINGS.items()}
 
-RULE = {
-    "key": _string, "model": _string, "rpm": _whole(1, 10 ** 9), "tpm": _whole(1, 10 ** 12),
-    "input_tpm": _whole(1, 10 ** 12), "output_tpm": _whole(1, 10 ** 12), "window": _one_of("bucket", "sliding"),
-    "burst_s": _number(0.1, 60), "enforce": _flag, "announce": _flag,
-}
-TOP = ("default", "models", "limits", "keys", "known_models", "refuse_next", "refuse_ms")
+TOP = ("default", "models", "limits", "keys", "known_models", "refuse_next", "refuse_ms", "record")
 
 
 def check_settings(values, where):
@@ -121,17 +105,6 @@ def check_settings(values, where):
     return result
 
 
-def _check_rule(rule):
-    if not isinstance(rule, dict):
-        raise BadSetting("limits: a rule must be an object")
-    for name, value in rule.items():
-        if name not in RULE:
-            raise BadSetting(f"limits: unknown {name}")
-        if not RULE[name](value):
-            raise BadSetting(f"limits: {name} cannot be {json.dumps(value)}")
-    return {"key": "*", "model": "*", "window": "bucket", "burst_s": 60, "enforce": True, "announce": True, **rule}
-
-
 def _names(document, field):
     value = document.get(field)
     if value is not None and not (isinstance(value, list) and all(isinstance(entry, str) for entry in value)):
@@ -147,16 +120,19 @@ def check_document(document):
         if name not in TOP:
             raise BadSetting(f"unknown section {name}; sections are {' '.join(TOP)}")
     document = {name: value for name, value in document.items() if value is not None}
-    models, limits = document.get("models", {}), document.get("limits", [])
-    if not isinstance(models, dict) or not isinstance(limits, list):
-        raise BadSetting("models must be an object, limits a list")
+    models = document.get("models", {})
+    if not isinstance(models, dict):
+        raise BadSetting("models must be an object")
     refuse = {"refuse_next": document.get("refuse_next", 0), "refuse_ms": document.get("refuse_ms", 0)}
     for name, value in refuse.items():
-        if not _number(0, 10 ** 9)(value):
+        if not number(0, 10 ** 9)(value):
             raise BadSetting(f"{name} cannot be {json.dumps(value)}")
-    return {"default": check_settings(document.get("default", {}), "default"),
+    record = document.get("record", "full")
+    if record not in ("full", "light"):
+        raise BadSetting("record must be full or light")
+    return {"record": record, "default": check_settings(document.get("default", {}), "default"),
             "models": {name: check_settings(values, name) for name, values in models.items()},
-            "limits": [_check_rule(rule) for rule in limits],
+            "limits": rules.check_rules(document.get("limits", [])),
             "keys": _names(document, "keys"), "known_models": _names(document, "known_models"), **refuse}
 
 
@@ -269,9 +245,32 @@ class Behavior:
             self._left[(owner, fault)] = left - 1
         return True
 
-    def length(self, values, prompt_sha256):
-        """How many tokens this answer would have without max_tokens."""
-        length = values["output_tokens"]
-        if isinstance(length, list):
-            return length[0] + int(text.chance(self.seed, "length", prompt_sha256) * (length[1] - length[0] + 1))
-        return length
+    def set_limits(self, checked):
+        """Note rules that were put in force by their own call."""
+        self.document = {**self.document, "limits": checked}
+
+    def draw(self, values, name, prompt_sha256, step=""):
+        """The value of a setting that may be drawn: the same for the same prompt (and step) under the same seed."""
+        value = values[name]
+        if isinstance(value, list):
+            odds = text.chance(self.seed, DRAW_LABEL.get(name, name), prompt_sha256, *([step] if step else []))
+            whole_numbers = all(isinstance(end, int) for end in value)
+            drawn = value[0] + odds * (value[1] - value[0] + (1 if whole_numbers else 0))
+            return int(drawn) if whole_numbers else drawn
+        if isinstance(value, dict):
+            sigma = math.log(value["p99"] / value["median"]) / Z99
+            drawn = value["median"] * math.exp(sigma * text.normal(self.seed, name, prompt_sha256, step))
+            return round(drawn) if name in ("output_tokens", "reasoning_tokens") else drawn
+        return value
+
+    def resize(self, values, label, estimate, step):
+        """The true size behind an estimate: estimate / (1 + e), e drawn evenly for each step and label."""
+        span = values["size_error"]
+        if not span:
+            return None
+        low, high = SIZE_ERROR if span is True else span
+        error = low + text.chance(self.seed, "size", label, step) * (high - low)
+        return max(1, round(estimate / (1 + error)))
+
+
+DRAW_LABEL = {"output_tokens": "length"}

@@ -1,42 +1,60 @@
-"""One chat completion, from the request to its line in the journal.
+"""One call, from the request to its line in the journal, whatever dialect it speaks.
 
 A small state machine on timers: wait for the first token, then write whatever is due by the clock (a late timer writes
 several tokens at once, so a loaded machine slows nobody down), stop at the marks where a fault lies, finish. Whatever
-ends the call, end() runs once and journals it.
+ends the call, end() runs once and journals it. Tokens are charged and judged the moment they are made: in a stream when they are written, in
+an answer in one piece at the same pace, BREW_MS at a time.
 """
 
 import json
 import time
+from array import array
 
 from tests.provider import behavior as rules
-from tests.provider import limits, text, wire
+from tests.provider import clock, headers, limits, text
+from tests.provider.dialects.base import GARBAGE, Answer, Refusal, Used
+from tests.provider.rules import OUTPUT, TOKENS
 
 SLICE = 512          # tokens written in one turn when there is no pace
 DRIP_PIECES = 10
-SSE_HEAD = [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache")]
+BREW_MS = 100
 MARKS = ("error", "cut", "stall", "garbage", "malformed")
+NOBODY = "-"         # the key of calls without one
 
 
 def now_ms():
-    return int(time.time() * 1000)
+    return clock.wall_ms()
 
 
 class Call:
-    """See the head of the file. service: the running Service; connection: the client's."""
+    """See the head of the file. service: the running Service; connection: the client's; dialect: made for this request."""
 
-    def __init__(self, service, connection, request):
+    def __init__(self, service, connection, request, dialect):
         self.service = service
         self.connection = connection
+        self.dialect = dialect
         self.loop = service.loop
-        self.entry = {"t_start_ms": now_ms(), "identity": request.headers.get("x-client-request-id"), "key": None,
-                      "model": None, "stream": False, "prompt_sha256": None, "input_tokens": None, "call": None}
+        self.arrived_ms = clock.mono_ms()
+        self.entry = {"t_start_ms": now_ms(), "t_ms": self.arrived_ms, "identity": request.headers.get("x-client-request-id"),
+                      "key": None, "model": None, "dialect": dialect.name, "stream": False, "prompt_sha256": None,
+                      "input_tokens": None, "estimate_input": None, "call": None}
         self.settings = None
+        self.prompt = None
         self.verdict = limits.Verdict()
         self.sent = 0
+        self.made = 0
         self.timer = None
         self.stalled = False
         self.open = True
         self.total = 0
+        self.reasoning = 0
+        self._pinger = None
+        self._clock = None   # when the first token was made
+        self._is_quiet = True
+        self._record = None  # the judge's, of the key and model
+        self._number = None
+        self._counted = ()
+        self._produced = array("I")
         self._began = self.loop.time()
         self._request = request
 
@@ -46,15 +64,17 @@ class Call:
         """Judge the request and start to answer it."""
         self.connection.call = self
         try:
-            body = self._read()
-            self._learn(body)
-        except wire.Refusal as refusal:
-            self.service.begin(self)
-            self._answer(refusal.status, refusal.body, "error")
+            self._learn(self._read())
+        except Refusal as refusal:
+            self._begin("failed", "request")
+            self._answer(refusal.status, self.dialect.refusal(refusal), "error")
             return
-        self.service.begin(self)
-        if self._is_too_fast(body):
+        if self._is_stopped() or self._is_limited():
             return
+        self._begin("accepted", None)
+        self._record = self.service.record(self)
+        self._number = self._record.accept(self.verdict.charges, self.arrived_ms)
+        self._counted = _counted(self.verdict.rule)
         self.service.stats.admit(self.entry)
         if self.settings["drop"]:
             self.entry["fault"] = "drop"
@@ -63,60 +83,113 @@ class Call:
         elif self.settings["fail"]:
             self._fail()
         else:
-            self._plan(body)
+            self._plan()
+
+    def _begin(self, verdict, reason):
+        self.entry["verdict"], self.entry["reason"] = verdict, reason
+        self.service.begin(self)
 
     def _read(self):
-        key = self._request.headers.get("authorization", "")
-        key = key[7:].strip() if key[:7].lower() == "bearer " else self._request.headers.get("api-key", "")
+        self.dialect.ident = self.service.ident(self)[:24]
+        key = self.dialect.key(self._request.headers)
         self.entry["key"] = key or None
         known = self.service.behavior.document["keys"]
-        if not key:
-            raise wire.Refusal(401, "You didn't provide an API key. You need to provide your API key in an "
-                                    "Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).")
-        if known is not None and key not in known:
-            raise wire.Refusal(401, "Incorrect API key provided.", code="invalid_api_key")
+        if self.dialect.needs_key:
+            if not key:
+                raise self.dialect.no_key()
+            if known is not None and key not in known:
+                raise self.dialect.bad_key()
+        self.dialect.check_head(self._request.headers)
         try:
             return json.loads(self._request.body)
         except (ValueError, RecursionError) as error:
-            raise wire.Refusal(400, "We could not parse the JSON body of your request. (HINT: This likely means you "
-                                    "aren't using your HTTP library correctly. The OpenAI API expects a JSON "
-                                    "payload.)") from error
+            raise self.dialect.bad_json() from error
 
     def _learn(self, body):
-        wire.check_request(body, strict=False)
-        entry, service = self.entry, self.service
-        messages = body["messages"]
-        entry["model"], entry["stream"] = body["model"], bool(body.get("stream"))
+        prompt = self.prompt = self.dialect.read(body)
+        entry, service, messages = self.entry, self.service, prompt.messages
+        entry["model"], entry["stream"] = prompt.model, prompt.stream
         entry["prompt_sha256"] = text.prompt_hash(messages)
+        texts = [text.message_text(message) for message in messages]
+        chars = sum(map(len, texts))
+        entry["estimate_input"], self._guess = -(-chars // 4), chars // 4 + 1
         entry["input_tokens"] = text.count_input(messages)
-        prompt = next((text.message_text(m) for m in reversed(messages) if m["role"] == "user"), "")
+        self._asked = next((said for message, said in zip(reversed(messages), reversed(texts)) if message["role"] == "user"), "")
         step = rules.step_of(entry["identity"]) if entry["identity"] else f"{entry['key']}\x1f{entry['prompt_sha256']}"
+        self.step = step
         entry["call"] = service.behavior.count(step)
         try:
-            marker = rules.parse_marker(prompt)
+            marker = rules.parse_marker(self._asked)
         except rules.BadSetting as error:
-            raise wire.Refusal(400, f"[[sim ...]] {error}") from error
-        self.settings = service.behavior.settle(body["model"], marker, step, entry["call"])
-        self._prompt = prompt
+            raise Refusal(400, f"[[sim ...]] {error}") from error
+        self.settings = service.behavior.settle(prompt.model, marker, step, entry["call"])
+        if self.settings["size_error"]:
+            entry["input_tokens"] = service.behavior.resize(self.settings, "in", max(1, entry["estimate_input"]), step)
         known = service.behavior.document["known_models"]
-        if known is not None and body["model"] not in known:
-            raise wire.Refusal(404, f"The model `{body['model']}` does not exist or you do not have access to it.",
-                               code="model_not_found")
+        if known is not None and prompt.model not in known:
+            raise self.dialect.no_model(prompt.model)
         if self.settings["strict"]:
-            wire.check_request(body, strict=True)
+            self.dialect.check_strict(prompt)
 
-    def _is_too_fast(self, body):
-        most = body.get("max_completion_tokens") or body.get("max_tokens") or 0
-        guess = sum(len(text.message_text(message)) for message in body["messages"]) // 4 + 1
-        verdict = self.service.limits.admit(self.entry["key"], self.entry["model"], self.entry["input_tokens"],
-                                            max(most, guess), self.loop.time())
-        self.verdict = verdict
-        self.service.count_over(self, verdict)
-        if verdict.kind is None:
+    @property
+    def key(self):
+        return self.entry["key"] or NOBODY
+
+    # --- what may stop it --------------------------------------------------------------------------------------
+
+    def _is_stopped(self):
+        """Bad weather: an outage, a storm, a slow start."""
+        front = self.service.front(self)
+        if front is None:
             return False
-        wait = [("retry-after", max(1, int(verdict.wait_s + 0.999))), ("retry-after-ms", int(verdict.wait_s * 1000) + 1)]
-        body = wire.too_fast(self.entry["model"], verdict, limits.duration(verdict.wait_s))
-        self._answer(429, body, "rejected_rate", wait)
+        self._begin("refused", front.kind)
+        self.service.record(self).refuse(front.kind, self.arrived_ms)
+        values = front.values
+        if front.kind == "storm":
+            verdict = limits.Verdict()
+            verdict.reason = limits.RPM
+            self._answer(*self._shaped(self.dialect.limited(self.prompt, verdict, values["retry_after"])))
+        elif front.kind == "slow_start":
+            self._answer(*self._shaped(self.dialect.slow_down(values["answer"], 1.0)))
+        elif values["mode"] in ("refuse", "closed"):
+            self._end("rejected_weather")
+            self.connection.reset()
+        elif values["mode"] == "hang":
+            self._hang(front)
+        else:
+            status = int(values["mode"])
+            self._answer(status, self.dialect.failure(status, self.settings, headers.duration(1)), "rejected_weather")
+        return True
+
+    @staticmethod
+    def _shaped(answer, outcome="rejected_weather"):
+        status, lines, body = answer
+        return status, body, outcome, lines
+
+    def _hang(self, front):
+        """Say nothing until the outage is over, then close."""
+        self.stalled = True
+        if front.end_ms is not None:
+            left_s = max(0, front.end_ms - clock.mono_ms()) / 1000
+            self.timer = self.loop.call_later(left_s, self.cut_off)
+
+    def _is_limited(self):
+        most = self.prompt.most or 0
+        ask = limits.Ask(self.entry["input_tokens"], self._guess, most, self.dialect.is_combined_sum)
+        verdict = self.service.limits.admit(self.key, self.entry["model"], ask, self.arrived_ms)
+        self.verdict = verdict
+        if verdict.reason is None:
+            if verdict.over:
+                self.service.stats.of(self.entry)["violations"] += 1
+            return False
+        self._begin("refused", verdict.reason)
+        self.service.record(self).refuse(verdict.reason, self.arrived_ms)
+        if verdict.reason == "spend":
+            code = self.service.limits.broke_code(self.key, self.entry["model"])
+            self._answer(*self._shaped(self.dialect.broke("" if code == "default" else code), "rejected_spend"))
+        else:
+            told_s = headers.told_wait_s(verdict)
+            self._answer(*self._shaped(self.dialect.limited(self.prompt, verdict, told_s), "rejected_rate"))
         return True
 
     def _fail(self):
@@ -126,58 +199,71 @@ class Call:
         if retry is None and status == 429:
             retry = 1
         more = [] if retry is None else [("retry-after", max(1, int(retry + 0.999)) if status == 429 else retry)]
-        self._answer(status, wire.failure(status, settings, limits.duration(retry or 1)), "error", more)
+        if not self.dialect.tells_retry:
+            more = []
+        self._answer(status, self.dialect.failure(status, settings, headers.duration(retry or 1)), "error", more)
 
     def _answer(self, status, body, outcome, more=()):
+        lines = self._headers()
         self._end(outcome, status)
-        self.connection.reply(status, self._headers() + list(more), body)
+        self.connection.reply(status, lines + list(more), body)
 
     def _headers(self):
         ident = self.service.ident(self)
         took = int((self.loop.time() - self._began) * 1000)
-        return [("x-request-id", "req_" + ident[:32]), ("openai-processing-ms", took),
-                ("openai-organization", "org-simulated"), ("openai-version", "2020-10-01"),
-                *self.verdict.headers(self.loop.time())]
+        lines = self.dialect.head(ident, took)
+        if self.dialect.style is not None and self.verdict.pair is not None:
+            lines = lines + headers.rate_lines(self.dialect.style, self.verdict, clock.mono_ms(), self.service.behavior.seed,
+                                               self.entry.get("n", 0))
+        return lines
 
     # --- the plan ----------------------------------------------------------------------------------------------
 
-    def _plan(self, body):
-        settings = self.settings
-        self._source, wanted = self._text(body)
-        most = body.get("max_completion_tokens") or body.get("max_tokens")
-        self.total = wanted if most is None else min(wanted, most)
+    def _plan(self):
+        settings, prompt, behavior = self.settings, self.prompt, self.service.behavior
+        sha = self.entry["prompt_sha256"]
+        self._source, wanted = self._text()
+        thought = behavior.draw(settings, "reasoning_tokens", sha, self.step)
+        if prompt.most is not None:
+            thought = min(thought, prompt.most)
+        self.reasoning = thought
+        self.total = wanted if prompt.most is None else min(wanted, prompt.most - thought)
         self._reason = "stop" if self.total == wanted else "length"
         used_in = self.entry["input_tokens"] if settings["usage_in"] is None else settings["usage_in"]
-        used_out = self.total if settings["usage_out"] is None else settings["usage_out"]
-        self._used = None if settings["usage"] == "missing" else wire.usage(used_in, used_out)
-        self._wants_usage = wire.wants_usage(body)
+        used_out = self.total + thought if settings["usage_out"] is None else settings["usage_out"]
+        used = None if settings["usage"] == "missing" else Used(used_in, used_out, thought)
+        self._facts = Answer(self.service.ident(self), int(time.time()), prompt, used, settings)
         marks = [(settings[rules.VALUE_OF[fault]], fault) for fault in MARKS
                  if settings[rules.VALUE_OF[fault]] is not None]
         self._marks = sorted(mark for mark in marks if mark[0] <= self.total)
-        self._pace = settings["tokens_per_s"]
-        first = settings["ttft_ms"] / 1000
-        if self.entry["stream"]:
-            self._later(first, self._open_stream)
+        self._pace = behavior.draw(settings, "tokens_per_s", sha, self.step)
+        first = behavior.draw(settings, "ttft_ms", sha, self.step) / 1000
+        if not prompt.stream:
+            self._later(first, self._brew)
+            return
+        self._stream = self.dialect.stream(self._facts)
+        if settings["ping_ms"] and self._stream.ping():
+            self._thinks_s = first
+            self._open_stream()
         else:
-            stop = self._marks[0][0] if self._marks else self.total
-            self._later(first + (stop / self._pace if self._pace else 0), self._whole)
+            self._thinks_s = 0
+            self._later(first, self._open_stream)
 
-    def _text(self, body):
-        settings, seed = self.settings, self.service.behavior.seed
-        form = (body.get("response_format") or {}).get("type", "text")
+    def _text(self):
+        settings, seed, behavior = self.settings, self.service.behavior.seed, self.service.behavior
+        sha, schema = self.entry["prompt_sha256"], self.prompt.schema
         if settings["text"] == "fixed":
             source = text.Fixed(settings["fixed_text"])
-        elif form != "text":
-            schema = (body["response_format"].get("json_schema") or {}).get("schema") or {
-                "type": "object", "properties": {"answer": {"type": "string"}}}
-            key = text.digest(seed, "json", self.entry["prompt_sha256"])
-            source = text.Fixed(json.dumps(text.sample(schema, key)))
+        elif schema is not None:
+            source = text.Fixed(json.dumps(text.sample(schema, text.digest(seed, "json", sha))))
         elif settings["text"] == "echo":
-            source = text.Fixed(rules.without_marker(self._prompt))
+            source = text.Fixed(rules.without_marker(self._asked))
         else:
-            plain = (text.Numbered() if settings["text"] == "numbered"
-                     else text.Words(seed, self.entry["prompt_sha256"]))
-            return plain, self.service.behavior.length(settings, self.entry["prompt_sha256"])
+            plain = text.Numbered() if settings["text"] == "numbered" else text.Words(seed, sha)
+            wanted = behavior.draw(settings, "output_tokens", sha, self.step if isinstance(settings["output_tokens"], dict) else "")
+            if settings["size_error"]:
+                wanted = behavior.resize(settings, "out", max(1, wanted), self.step)
+            return plain, wanted
         return source, len(source)
 
     def _later(self, seconds, action):
@@ -186,24 +272,55 @@ class Call:
         else:
             self.timer = self.loop.call_later(seconds, action)
 
+    # --- tokens made -------------------------------------------------------------------------------------------
+
+    def _make(self, count):
+        """Charge and judge output tokens that were made just now."""
+        if count <= 0:
+            return
+        at_ms = clock.mono_ms()
+        self.made += count
+        self.verdict.produce(count, at_ms)
+        self.service.judge.produce(self._record, count, at_ms, self._counted)
+        made, offset = self._produced, at_ms - self.arrived_ms
+        if made and made[-2] == offset:
+            made[-1] += count
+        else:
+            made.extend((offset, count))
+
     # --- an answer in one piece --------------------------------------------------------------------------------
+
+    def _brew(self):
+        """Make the tokens at their pace, unseen, up to the first fault; then answer."""
+        self.timer = None
+        if self._clock is None:
+            self._clock = self.loop.time()
+            self._make(self.reasoning)
+        stop = self._marks[0][0] if self._marks else self.total
+        said = self.made - self.reasoning
+        due = stop if not self._pace else min(stop, int((self.loop.time() - self._clock) * self._pace + 1e-6))
+        self._make(due - said)
+        if due >= stop:
+            self._whole()
+        else:
+            left_s = self._clock + stop / self._pace - self.loop.time()
+            self.timer = self.loop.call_later(max(0.0, min(BREW_MS / 1000, left_s)), self._brew)
 
     def _whole(self):
         mark = self._marks[0][1] if self._marks else None
         if mark == "error":
             self.entry["fault"] = mark
-            self._answer(500, wire.failure(500, self.settings, ""), "error")
+            self._answer(500, self.dialect.failure(500, self.settings, ""), "error")
             return
         content = json.loads(b'"' + b"".join(self._source.slice(0, self.total)) + b'"')
-        body = wire.completion("chatcmpl-" + self.service.ident(self)[:29], int(time.time()), self.entry["model"],
-                               content, self._reason, self._used)
+        body = self.dialect.whole(self._facts, content, self._reason)
         self.entry["t_first_ms"] = now_ms()
         if mark is None:
             self._write_head([("content-type", "application/json")], len(body), lambda: self._deliver(body))
             return
         self.entry["fault"] = mark
         if mark in ("garbage", "malformed"):
-            body = wire.GARBAGE if mark == "garbage" else body[:len(body) // 2]
+            body = GARBAGE if mark == "garbage" else body[:len(body) // 2]
             self._write_head([("content-type", "application/json")], len(body), lambda: self._deliver(body, "error"))
         else:
             self._write_head([("content-type", "application/json")], len(body), lambda: self._break(mark, body))
@@ -223,8 +340,8 @@ class Call:
 
     # --- a stream ----------------------------------------------------------------------------------------------
 
-    def _write_head(self, headers, length, then):
-        head = self.connection.head(200, self._headers() + headers, length)
+    def _write_head(self, lines, length, then):
+        head = self.connection.head(200, self._headers() + lines, length)
         self.entry["status"] = 200
         drip_ms = self.settings["head_ms"]
         if not drip_ms:
@@ -243,15 +360,26 @@ class Call:
             self.timer = self.loop.call_later(pause_s, self._drip, pieces[1:], pause_s, then)
 
     def _open_stream(self):
-        self._chunks = wire.Chunks("chatcmpl-" + self.service.ident(self)[:29], int(time.time()), self.entry["model"],
-                                   self._wants_usage, self.settings["obfuscation"])
-        self._write_head(SSE_HEAD, None, self._start_stream)
+        self.timer = None
+        self._write_head(self.dialect.stream_head, None, self._start_stream)
 
     def _start_stream(self):
-        self.connection.write_chunk(self._chunks.role())
+        self.connection.write_chunk(self._stream.open())
+        if self.settings["ping_ms"] and self._stream.ping():
+            self._pinger = self.loop.call_later(self.settings["ping_ms"] / 1000, self._ping)
+        self._later(self._thinks_s, self._speak)
+
+    def _speak(self):
+        self._make(self.reasoning)
         self._clock = self.loop.time()
         self._base = 0  # tokens sent before the clock (re)started
         self._tick()
+
+    def _ping(self):
+        if self._is_quiet and self.connection.can_write:
+            self.connection.write_chunk(self._stream.ping())
+        self._is_quiet = True
+        self._pinger = self.loop.call_later(self.settings["ping_ms"] / 1000, self._ping)
 
     def _tick(self):
         self.timer = None
@@ -262,10 +390,12 @@ class Call:
         stop = self._marks[0][0] if self._marks else self.total
         due = min(stop, self._due())
         if due > self.sent:
-            data = self._chunks.tokens(self._source.slice(self.sent, due), self.settings["chunk_tokens"])
+            data = self._stream.tokens(self._source.slice(self.sent, due), self.settings["chunk_tokens"])
             if self.entry["t_first_ms"] is None:
                 self.entry["t_first_ms"] = now_ms()
+            self._make(due - self.sent)
             self.sent = due
+            self._is_quiet = False
             self.connection.write_chunk(data)
             if self._at_mark():
                 return
@@ -295,7 +425,7 @@ class Call:
                 self._stall(self._go_on)
                 return True
             if fault == "error":
-                self.connection.write_chunk(wire.MID_STREAM_ERROR)
+                self.connection.write_chunk(self._stream.error())
                 self._close_stream("error")
                 return True
             self._spoil(fault)
@@ -303,11 +433,11 @@ class Call:
 
     def _spoil(self, fault):
         if fault == "malformed":
-            self.connection.write_chunk(self._chunks.torn())
+            self.connection.write_chunk(self._stream.torn())
         elif self.settings["garbage"] == "sse":
-            self.connection.write_chunk(wire.GARBAGE)
+            self.connection.write_chunk(GARBAGE)
         else:
-            self.connection.write(wire.GARBAGE)
+            self.connection.write(GARBAGE)
 
     def _cut(self):
         self._end("cut", 200)
@@ -330,10 +460,7 @@ class Call:
         self._tick()
 
     def _finish(self):
-        data = self._chunks.finish(self._reason)
-        if self._wants_usage and self._used is not None:
-            data += self._chunks.usage(self._used)
-        self.connection.write_chunk(data + wire.DONE)
+        self.connection.write_chunk(self._stream.finish(self._reason, self._facts.used))
         spoiled = self.entry["fault"] in ("garbage", "malformed")
         self._close_stream("error" if spoiled else "ok")
 
@@ -353,16 +480,32 @@ class Call:
         """The client went away."""
         self._end("stalled" if self.stalled else "client_gone")
 
+    def cut_off(self):
+        """An outage ends the call where it stands."""
+        self.stalled = False
+        self._end("cut")
+        self.connection.reset()
+
     def _end(self, outcome, status=None):
         if not self.open:
             return
         self.open = False
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+        for timer in (self.timer, self._pinger):
+            if timer is not None:
+                timer.cancel()
+        self.timer = self._pinger = None
         if status is not None:
             self.entry["status"] = status
         self.entry.update({"t_end_ms": now_ms(), "outcome": outcome, "tokens_sent": self.sent,
-                           "output_tokens": self.total if outcome == "ok" else self.sent})
-        self.verdict.settle(self.entry["output_tokens"], self.loop.time())
+                           "output_tokens": self.made, "produced": self._produced})
+        self.verdict.release()
+        if self._record is not None:
+            self.service.judge.finish(self._record, self._number, self.made, self._counted)
         self.service.end(self)
+
+
+def _counted(rule):
+    """The limits that charge output tokens when they are made."""
+    if rule is None:
+        return (OUTPUT, TOKENS)
+    return tuple(name for name, field in ((OUTPUT, "output"), (TOKENS, "tokens")) if rule[field] == "produced")

@@ -9,6 +9,7 @@ import os
 from collections import OrderedDict
 
 KEEP = 50_000
+LIGHT_DROPS = ("produced", "estimate_input", "prompt_sha256")
 TAIL_BYTES = 1 << 20
 
 
@@ -17,6 +18,7 @@ class Journal:
         """path: appended to (numbers go on from its last line), or None for memory alone."""
         self._fd = None
         self.last = 0
+        self.is_light = False  # one short line a call
         self._calls = OrderedDict()
         if path:
             self.last = _last_number(path)
@@ -24,21 +26,25 @@ class Journal:
 
     def _write(self, entry):
         if self._fd is not None:
-            os.write(self._fd, json.dumps(entry, separators=(",", ":")).encode() + b"\n")
+            os.write(self._fd, json.dumps(entry, separators=(",", ":"), default=pairs).encode() + b"\n")
 
     def begin(self, entry):
         """Note a call that begins: gives it its number n and the fields of its end, still empty."""
         self.last += 1
         entry["n"] = self.last
-        self._write({"event": "begin", **entry})
+        if not self.is_light:
+            self._write({"event": "begin", **entry})
         entry.update({"t_first_ms": None, "t_end_ms": None, "status": None, "outcome": None, "fault": None,
-                      "output_tokens": None, "tokens_sent": 0})
+                      "output_tokens": None, "tokens_sent": 0, "produced": None})
         self._calls[self.last] = entry
         if len(self._calls) > KEEP:
             self._calls.popitem(last=False)
 
     def end(self, entry):
         """Note that it ended; its fields were set by the caller."""
+        if self.is_light:
+            for name in LIGHT_DROPS:
+                entry.pop(name, None)
         self._write({"event": "end", **entry})
 
     def since(self, number, limit=10_000):
@@ -49,6 +55,11 @@ class Journal:
         """Forget the calls; numbers go on, and the file gets a mark."""
         self._calls.clear()
         self._write({"event": "reset", "n": self.last})
+
+
+def pairs(flat):
+    """A flat array of a, b, a, b, ... as JSON shows it: [[a, b], ...]."""
+    return [[flat[i], flat[i + 1]] for i in range(0, len(flat), 2)]
 
 
 def _last_number(path):

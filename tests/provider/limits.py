@@ -1,161 +1,251 @@
-"""Rate limits per key and model, with the headers and refusals of the real service.
+"""Limits per key and model: who may pass, what is charged when, and what changes without notice.
 
-A rule may hold requests, tokens, input tokens and output tokens a minute. `window: bucket` is a token bucket that holds
-burst_s seconds' worth (60: the whole minute at once); `window: sliding` allows the sum of any 60 s. Tokens are charged
-as OpenAI does: max(max_tokens, a guess by length) when the call is admitted, never settled; output tokens are charged when
-they have been made, so that meter may go below zero. All meters of a call are taken, or none.
-`enforce: false` lets everything through and counts what would have been refused. `announce: false` sends no headers.
+The first rule that fits key and model counts; each pair has its own meters. All meters of a call are taken, or none. Requests and input tokens are
+charged at arrival with their true sizes. Output tokens are charged as they are made (Anthropic's way; such a meter may go below zero and then
+nothing new is let in), or at arrival with max_tokens. The combined limit charges at arrival as OpenAI does, max(max_tokens, a guess by length), or as Azure
+does, their sum, and never gives back; or as tokens are made.
+`enforce: false` lets everything through and counts what would have been refused.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 
-MINUTE_S = 60.0
-METERS_MAX = 4096
-KINDS = (("rpm", "requests"), ("tpm", "tokens"), ("input_tpm", "input-tokens"), ("output_tpm", "output-tokens"))
-SHORT = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)",
-         "input-tokens": "input tokens per min (ITPM)", "output-tokens": "output tokens per min (OTPM)"}
+from tests.provider import clock, meters, rules
+from tests.provider.rules import INPUT, METERED, OUTPUT, RPD, RPM, TOKENS
 
-
-class Bucket:
-    def __init__(self, limit, burst_s, now):
-        self.limit = limit
-        self.capacity = max(1.0, limit * burst_s / MINUTE_S)
-        self._rate = limit / MINUTE_S
-        self._level = self.capacity
-        self._at = now
-
-    def room(self, now):
-        self._level = min(self.capacity, self._level + (now - self._at) * self._rate)
-        self._at = now
-        return self._level
-
-    def take(self, cost, now):
-        self.room(now)
-        self._level -= cost
-
-    def wait_s(self, cost, now):
-        """Seconds until cost fits; more than fits ever counts as the whole bucket."""
-        return max(0.0, (min(cost, self.capacity) - self.room(now)) / self._rate)
-
-    def reset_s(self, now):
-        return (self.capacity - self.room(now)) / self._rate
+PAIRS_MAX = 4096
+CONCURRENCY_WAIT_MS = 1000
+SPEND_WAIT_MS = 3_600_000
 
 
-class Sliding:
-    def __init__(self, limit, _burst_s, now):
-        self.limit = self.capacity = limit
-        self._spent = deque()
-        self._sum = 0
-        del now
+class Ask:
+    """What a call would cost: true input tokens, the guess by length, max_tokens (0: none given)."""
 
-    def room(self, now):
-        while self._spent and self._spent[0][0] <= now - MINUTE_S:
-            self._sum -= self._spent.popleft()[1]
-        return self.limit - self._sum
+    __slots__ = ("true_input", "guess", "most", "is_sum")
 
-    def take(self, cost, now):
-        if cost:
-            self._spent.append((now, cost))
-            self._sum += cost
+    def __init__(self, true_input, guess=0, most=0, is_sum=False):
+        self.true_input = true_input
+        self.guess = guess
+        self.most = most
+        self.is_sum = is_sum
 
-    def wait_s(self, cost, now):
-        lacking = min(cost, self.limit) - self.room(now)
-        for at, spent in self._spent:
-            if lacking <= 0:
-                break
-            lacking -= spent
-            if lacking <= 0:
-                return at + MINUTE_S - now
-        return 0.0
-
-    def reset_s(self, now):
-        self.room(now)
-        return self._spent[-1][0] + MINUTE_S - now if self._spent else 0.0
+    def combined(self):
+        return self.guess + self.most if self.is_sum else max(self.guess, self.most)
 
 
-def duration(seconds):
-    """A duration as the service writes it (Go's way): 12ms, 1s, 1m30.5s, 6m0s."""
-    ms = max(0, round(seconds * 1000))
-    if ms < 1000:
-        return f"{ms}ms"
-    minutes, rest = divmod(ms, 60_000)
-    hours, minutes = divmod(minutes, 60)
-    tail = f"{rest / 1000:.3f}".rstrip("0").rstrip(".") + "s"
-    return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + tail
+class Pair:
+    """The meters of one key and model under a rule (None: no limits, but calls are still counted)."""
+
+    def __init__(self, key, model, rule, now_ms):
+        self.key = key
+        self.model = model
+        self.rule = rule
+        self.in_flight = 0
+        self.spent_usd = 0.0
+        self.meters = {}
+        self._make(now_ms)
+
+    def _make(self, now_ms):
+        if self.rule is None:
+            self.meters = {}
+            return
+        kept, self.meters = self.meters, {}
+        for name in METERED:
+            if self.rule[name] is None:
+                continue
+            period = meters.DAY_MS if name == RPD else meters.MINUTE_MS
+            kind = rules.algorithm_of(self.rule, name)
+            fresh = meters.make(kind, self.rule[name], period, now_ms, self.rule["burst_s"], self.rule["quantum_s"],
+                                clock.wall_minus_mono_ms())
+            old = kept.get(name)
+            if type(old) is type(fresh):
+                old.set_limit(self.rule[name], now_ms)
+                fresh = old
+            self.meters[name] = fresh
+
+    def change(self, rule, now_ms):
+        """Another rule from now on; meters of the same kind keep what was spent."""
+        self.rule = rule
+        self._make(now_ms)
+
+    def refill(self, now_ms):
+        self.meters = {}
+        self.spent_usd = 0.0
+        self._make(now_ms)
+
+    def state(self, now_ms):
+        """Every meter as it stands, for people and tests."""
+        return {"key": self.key, "model": self.model, "in_flight": self.in_flight, "spent_usd": round(self.spent_usd, 9),
+                "meters": {name: {"limit": meter.limit, "room": round(meter.room(now_ms), 3),
+                                  "reset_ms": round(meter.reset_ms(now_ms), 1)} for name, meter in self.meters.items()}}
 
 
 class Verdict:
-    """What the limits say of one call: kind is None when admitted, else the meter that refused."""
+    """What the limits say of one call: reason is None when admitted, else the limit that refused."""
 
-    def __init__(self):
-        self.kind = None
-        self.wait_s = 0.0
+    def __init__(self, pair=None):
+        self.pair = pair
+        self.reason = None
+        self.wait_ms = 0.0
         self.limit = self.used = self.cost = 0
         self.over = False  # would have been refused, had the rule been enforced
-        self.meters = {}
-        self.announce = False
+        self.charges = {}
+        self.is_held = False
 
-    def headers(self, now):
-        """x-ratelimit-* lines as (name, value)."""
-        if not self.announce:
-            return []
-        lines = [(f"x-ratelimit-limit-{name}", str(int(meter.limit))) for name, meter in self.meters.items()]
-        lines += [(f"x-ratelimit-remaining-{name}", str(max(0, int(meter.room(now)))))
-                  for name, meter in self.meters.items()]
-        return lines + [(f"x-ratelimit-reset-{name}", duration(meter.reset_s(now)))
-                        for name, meter in self.meters.items()]
+    @property
+    def rule(self):
+        return self.pair.rule if self.pair else None
 
-    def settle(self, output_tokens, now):
-        """Charge the tokens that were made."""
-        if "output-tokens" in self.meters:
-            self.meters["output-tokens"].take(output_tokens, now)
+    def produce(self, count, now_ms):
+        """Charge output tokens that were just made."""
+        pair = self.pair
+        if pair is None or pair.rule is None:
+            return
+        rule, held = pair.rule, pair.meters
+        if OUTPUT in held and rule["output"] == "produced":
+            held[OUTPUT].take(count, now_ms)
+        if TOKENS in held and rule["tokens"] == "produced":
+            held[TOKENS].take(count, now_ms)
+        if rule["price"]:
+            pair.spent_usd += count * rule["price"].get("output_per_million", 0) / 1e6
+
+    def release(self):
+        """The call is over: it no longer counts as under way."""
+        if self.is_held:
+            self.is_held = False
+            self.pair.in_flight -= 1
 
 
 class Limits:
-    def __init__(self, rules=()):
-        self.set_rules(rules)
+    def __init__(self, rule_list=()):
+        self._rules = list(rule_list)
+        self._pairs = OrderedDict()
+        self._broke = {}  # (key, model or None) -> code: no money left, by decree
 
-    def set_rules(self, rules):
-        """New rules; every meter starts full."""
-        self._rules = list(rules)
-        self._meters = OrderedDict()
+    @property
+    def rules(self):
+        return list(self._rules)
+
+    def set_rules(self, rule_list, now_ms=None, is_fresh=True):
+        """New rules; every meter starts full, unless is_fresh is false: then the same kind of meter keeps what was spent."""
+        now_ms = clock.mono_ms() if now_ms is None else now_ms
+        self._rules = list(rule_list)
+        for pair in self._pairs.values():
+            pair.change(self._rule(pair.key, pair.model), now_ms)
+            if is_fresh:
+                pair.refill(now_ms)
+
+    def change(self, key, model, change, now_ms):
+        """Put change(rule) in the place of every rule written for exactly this key and model (None: any). How many were found."""
+        found = 0
+        fresh = []
+        for rule in self._rules:
+            fits = key in (None, rule["key"]) and model in (None, rule["model"])
+            found += fits
+            fresh.append(change(rule) if fits else rule)
+        self.set_rules(fresh, now_ms, is_fresh=False)
+        return found
+
+    def refill(self, now_ms):
+        for pair in self._pairs.values():
+            pair.refill(now_ms)
+
+    def set_broke(self, key, model, code):
+        """Decree that a key (with a model, or None for all) has no money left; code None: it has again."""
+        if code is None:
+            self._broke.pop((key, model), None)
+        else:
+            self._broke[(key, model)] = code
+
+    def forget_decrees(self):
+        self._broke.clear()
+
+    def broke_code(self, key, model):
+        return self._broke.get((key, model)) or self._broke.get((key, None)) or ""
+
+    def pairs(self):
+        return list(self._pairs.values())
+
+    def limits_of(self, key, model):
+        return rules.limits_of(self._rule(key, model))
 
     def _rule(self, key, model):
-        for number, rule in enumerate(self._rules):
+        for rule in self._rules:
             if rule["key"] in ("*", key) and rule["model"] in ("*", model):
-                return number, rule
-        return None, None
+                return rule
+        return None
 
-    def _meters_of(self, number, rule, key, model, now):
-        name = (number, key, model)
-        if name not in self._meters:
-            make = Sliding if rule["window"] == "sliding" else Bucket
-            self._meters[name] = {header: make(rule[field], rule["burst_s"], now)
-                                  for field, header in KINDS if field in rule}
-            if len(self._meters) > METERS_MAX:
-                self._meters.popitem(last=False)
-        self._meters.move_to_end(name)
-        return self._meters[name]
+    def pair(self, key, model, now_ms):
+        name = (key, model)
+        pair = self._pairs.get(name)
+        if pair is None:
+            pair = self._pairs[name] = Pair(key, model, self._rule(key, model), now_ms)
+            if len(self._pairs) > PAIRS_MAX:
+                self._drop_idle()
+        return pair
 
-    def admit(self, key, model, input_tokens, charge, now):
-        """Take one call of this many input tokens, charged as `charge` tokens in all. Returns a Verdict."""
-        verdict = Verdict()
-        number, rule = self._rule(key, model)
-        if rule is None:
+    def _drop_idle(self):
+        for name, pair in self._pairs.items():
+            if not pair.in_flight:
+                del self._pairs[name]
+                return
+
+    def admit(self, key, model, ask, now_ms):
+        """Take one call. Returns a Verdict; release() must follow when the call is over."""
+        pair = self.pair(key, model, now_ms)
+        verdict = Verdict(pair)
+        rule = pair.rule
+        verdict.charges = {RPM: 1, RPD: 1, INPUT: ask.true_input, OUTPUT: 0, TOKENS: ask.true_input}
+        if rule is not None:
+            if rule["output"] == "upfront":
+                verdict.charges[OUTPUT] = ask.most
+            if rule["tokens"] == "upfront":
+                verdict.charges[TOKENS] = ask.combined()
+        if self.broke_code(key, model):
+            self._refuse(verdict, "spend", SPEND_WAIT_MS, 0, 0, 0)
             return verdict
-        meters = self._meters_of(number, rule, key, model, now)
-        verdict.meters, verdict.announce = meters, rule["announce"]
-        costs = {"requests": 1, "tokens": charge, "input-tokens": input_tokens, "output-tokens": 1}
-        for name, meter in meters.items():
-            wait_s = meter.wait_s(costs[name], now)
-            if wait_s > 1e-6:
-                verdict.over = True
-                if rule["enforce"] and wait_s > verdict.wait_s:
-                    verdict.kind, verdict.wait_s = name, wait_s
-                    verdict.limit, verdict.cost = int(meter.limit), costs[name]
-                    verdict.used = int(meter.limit - max(0, meter.room(now)))
-        if verdict.kind is None:
-            for name, meter in meters.items():
-                if name != "output-tokens":
-                    meter.take(costs[name], now)
+        if rule is not None:
+            self._weigh(verdict, rule, now_ms)
+        if verdict.reason is None:
+            self._take(verdict, rule, ask, now_ms)
+        elif rule is not None and rule["refused_count"]:
+            for name in (RPM, RPD):
+                if name in pair.meters:
+                    pair.meters[name].take(1, now_ms)
         return verdict
+
+    def _weigh(self, verdict, rule, now_ms):
+        pair = verdict.pair
+        for name, meter in pair.meters.items():
+            cost = max(1, verdict.charges[name])
+            wait_ms = meter.wait_ms(cost, now_ms)
+            if wait_ms > 0:
+                self._refuse_if(verdict, rule, name, wait_ms, meter, cost, now_ms)
+        if rule["concurrency"] is not None and pair.in_flight >= rule["concurrency"]:
+            verdict.over = True
+            if rule["enforce"] and verdict.reason is None:
+                self._refuse(verdict, "concurrency", CONCURRENCY_WAIT_MS, rule["concurrency"], pair.in_flight, 1)
+        if rule["spend"] is not None and pair.spent_usd >= rule["spend"]:
+            verdict.over = True
+            if rule["enforce"]:
+                self._refuse(verdict, "spend", SPEND_WAIT_MS, rule["spend"], pair.spent_usd, 0)
+
+    def _refuse_if(self, verdict, rule, name, wait_ms, meter, cost, now_ms):
+        verdict.over = True
+        if rule["enforce"] and wait_ms > verdict.wait_ms:
+            used = meter.limit - max(0, meter.room(now_ms))
+            self._refuse(verdict, name, wait_ms, meter.limit, used, cost)
+
+    @staticmethod
+    def _refuse(verdict, reason, wait_ms, limit, used, cost):
+        verdict.reason, verdict.wait_ms = reason, wait_ms
+        verdict.limit, verdict.used, verdict.cost = limit, used, cost
+
+    @staticmethod
+    def _take(verdict, rule, ask, now_ms):
+        pair = verdict.pair
+        for name, meter in pair.meters.items():
+            meter.take(verdict.charges[name], now_ms)
+        if rule is not None and rule["price"]:
+            pair.spent_usd += ask.true_input * rule["price"].get("input_per_million", 0) / 1e6
+        pair.in_flight += 1
+        verdict.is_held = True

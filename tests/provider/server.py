@@ -15,10 +15,10 @@ HEAD_MAX = 64 * 1024
 BODY_MAX = 16 * 1024 * 1024
 AHEAD_MAX = BODY_MAX + HEAD_MAX
 DRIP_PIECES = 10
-REASONS = {100: "Continue", 200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
+REASONS = {100: "Continue", 200: "OK", 400: "Bad Request", 401: "Unauthorized", 402: "Payment Required", 403: "Forbidden", 404: "Not Found",
            405: "Method Not Allowed", 413: "Payload Too Large", 422: "Unprocessable Entity", 429: "Too Many Requests",
            431: "Request Header Fields Too Large", 500: "Internal Server Error", 502: "Bad Gateway",
-           503: "Service Unavailable", 504: "Gateway Timeout"}
+           503: "Service Unavailable", 504: "Gateway Timeout", 529: "Site Overloaded"}
 
 
 class BadRequest(Exception):
@@ -134,6 +134,9 @@ class Connection(asyncio.Protocol):
 
     def _next(self):
         while not self.busy and self._data and not self.transport.is_closing():
+            if self.service.refuses_bytes(self._data):
+                self.reset()
+                return
             try:
                 request = self._take_request()
             except BadRequest as error:

@@ -7,7 +7,7 @@ worth above the truth, never below it. The journal holds the exact times.
 import time
 from collections import deque
 
-OUTCOMES = ("ok", "error", "cut", "client_gone", "stalled", "rejected_rate")
+OUTCOMES = ("ok", "error", "cut", "client_gone", "stalled", "rejected_rate", "rejected_spend", "rejected_weather")
 SECONDS = 61
 NAMES_MAX = 4096
 

@@ -1,168 +1,16 @@
-"""The simulated provider against the facts of the wire: python3 -m unittest tests.provider.test_provider
-
-The program itself is started once; every test uses a key of its own, so none sees another's calls. Bytes are read from
-bare sockets: an HTTP library would hide what is being tested.
-"""
+"""The simulated provider against the facts of OpenAI's wire, its faults, settings and journal: python3 -m unittest tests.provider.test_provider"""
 
 import json
 import os
-import re
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 import unittest
 
-from tests.provider import behavior, limits, text
-from tests.provider.client import SimClient, read_journal
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-WAIT_S = 10
-
-
-def start(*more):
-    """The program on a free port: (process, port)."""
-    process = subprocess.Popen([sys.executable, os.path.join(ROOT, "tests/provider/provider.py"), *more],
-                               stdout=subprocess.PIPE, text=True)
-    return process, int(process.stdout.readline().rpartition(":")[2])
-
-
-def stop(process):
-    process.terminate()
-    process.wait(WAIT_S)
-    process.stdout.close()
-
-
-class Wire:
-    """One connection, read by hand."""
-
-    def __init__(self, port):
-        self.sock = socket.create_connection(("127.0.0.1", port), WAIT_S)
-        self.data = b""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.sock.close()
-
-    def post(self, body, key="key", identity=None, path="/v1/chat/completions", **headers):
-        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        lines = [f"POST {path} HTTP/1.1", "host: sim", f"content-length: {len(raw)}"]
-        lines += [f"authorization: Bearer {key}"] if key else []
-        lines += [f"X-Client-Request-Id: {identity}"] if identity else []
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        self.sock.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + raw)
-
-    def _fill(self):
-        piece = self.sock.recv(65536)
-        self.data += piece
-        return bool(piece)
-
-    def head(self):
-        """(status, headers) of the next answer."""
-        while b"\r\n\r\n" not in self.data:
-            if not self._fill():
-                raise ConnectionError("closed before a head")
-        head, _, self.data = self.data.partition(b"\r\n\r\n")
-        lines = head.decode("latin-1").split("\r\n")
-        return int(lines[0].split(" ")[1]), dict(line.lower().split(": ", 1) for line in lines[1:])
-
-    def exactly(self, count):
-        while len(self.data) < count:
-            if not self._fill():
-                raise ConnectionError("closed in a body")
-        piece, self.data = self.data[:count], self.data[count:]
-        return piece
-
-    def chunk(self):
-        """The next chunk of a chunked body, b"" for the last."""
-        while b"\r\n" not in self.data:
-            if not self._fill():
-                raise ConnectionError("closed in a stream")
-        size, _, self.data = self.data.partition(b"\r\n")
-        piece = self.exactly(int(size, 16) + 2)
-        return piece[:-2]
-
-    def answer(self):
-        """(status, headers, body) of a whole answer."""
-        status, headers = self.head()
-        if "content-length" in headers:
-            return status, headers, self.exactly(int(headers["content-length"]))
-        pieces = []
-        while True:
-            pieces.append(self.chunk())
-            if not pieces[-1]:
-                return status, headers, b"".join(pieces)
-
-    def rest(self):
-        """Everything until the connection ends; the exception class it ended with, or None."""
-        try:
-            while self._fill():
-                pass
-        except ConnectionError as error:
-            return type(error)
-        return None
-
-
-def prompt(words="hello", marker="", **more):
-    body = {"model": "gpt-5-mini", "messages": [{"role": "system", "content": "Be brief."}, {
-        "role": "user", "content": f"{words} [[sim ttft_ms=0 tps=0 {marker}]]"}]}
-    return {**body, **more}
-
-
-def streamed(words="hello", marker="", **more):
-    return prompt(words, marker, stream=True, **more)
-
-
-def events(body):
-    """The payloads of the data lines; every event is one data line."""
-    blocks = body.decode().split("\n\n")
-    assert blocks[-1] == ""
-    assert all(block.startswith("data: ") and "\n" not in block for block in blocks[:-1])
-    return [block[6:] for block in blocks[:-1]]
-
-
-class ProviderTest(unittest.TestCase):
-    number = 0
-
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.file = os.path.join(cls.folder.name, "journal.jsonl")
-        cls.process, cls.port = start("--journal", cls.file)
-        cls.sim = SimClient(f"http://127.0.0.1:{cls.port}")
-
-    @classmethod
-    def tearDownClass(cls):
-        stop(cls.process)
-        cls.folder.cleanup()
-
-    def setUp(self):
-        ProviderTest.number += 1
-        self.key = f"key-{ProviderTest.number}"
-
-    def ask(self, body, **more):
-        with Wire(self.port) as wire:
-            wire.post(body, **{"key": self.key, **more})
-            return wire.answer()
-
-    def calls(self, count=None, ended=True):
-        """The journal's entries of this test's key, waited for until `count` of them have ended."""
-        until = time.monotonic() + WAIT_S
-        while True:
-            mine = [entry for entry in self.sim.journal() if entry["key"] == self.key]
-            done = [entry for entry in mine if entry["outcome"] is not None] if ended else mine
-            if count is None or len(done) >= count or time.monotonic() > until:
-                return mine
-            time.sleep(0.005)
-
-    def only_call(self):
-        calls = self.calls(1)
-        self.assertEqual(len(calls), 1)
-        return calls[0]
+from tests.provider import behavior, text
+from tests.provider.client import read_journal
+from tests.provider.harness import WAIT_S, ProviderTest, Wire, events, prompt, start, stop, streamed
 
 
 class Streams(ProviderTest):
@@ -528,33 +376,6 @@ class Settings(ProviderTest):
         self.assertEqual(self.ask(prompt())[0], 200)
         self.assertGreaterEqual(self.sim.stats()["total"]["refused_connections"], 2)
 
-    def test_limits_on_the_wire(self):
-        self.sim.behave({"limits": [{"key": self.key, "rpm": 2, "tpm": 10000, "input_tpm": 8000, "output_tpm": 5000,
-                                     "window": "sliding"}]})
-        status, headers, _ = self.ask(prompt(max_completion_tokens=100, marker="tokens=30"))
-        self.assertEqual((status, headers["x-ratelimit-limit-requests"], headers["x-ratelimit-remaining-requests"]),
-                         (200, "2", "1"))
-        self.assertEqual(headers["x-ratelimit-remaining-tokens"], "9900")
-        for name in ("requests", "tokens", "input-tokens"):
-            self.assertRegex(headers[f"x-ratelimit-reset-{name}"], r"^(\d+h)?(\d+m)?\d+(\.\d+)?m?s$")
-        _, headers, _ = self.ask(prompt(max_completion_tokens=100))
-        self.assertEqual(headers["x-ratelimit-remaining-output-tokens"], "4970")
-        status, headers, raw = self.ask(prompt())
-        error = json.loads(raw)["error"]
-        self.assertEqual((status, error["code"], error["type"]), (429, "rate_limit_exceeded", "requests"))
-        self.assertTrue(re.search(r"Limit 2, Used 2, Requested 1\. Please try again in [\dms.]+\.$", error["message"]))
-        self.assertTrue(1 <= int(headers["retry-after"]) <= 60)
-        self.assertEqual(self.ask(prompt(), key="unlimited")[0], 200)
-        self.assertEqual([entry["outcome"] for entry in self.calls(3)], ["ok", "ok", "rejected_rate"])
-
-    def test_limits_watched_but_not_enforced(self):
-        self.sim.behave({"limits": [{"rpm": 1, "enforce": False, "announce": False}]})
-        answers = [self.ask(prompt()) for _ in range(3)]
-        self.assertEqual([status for status, _, _ in answers], [200] * 3)
-        self.assertFalse(any(name.startswith("x-ratelimit") for _, headers, _ in answers for name in headers))
-        rows = [row for row in self.sim.stats()["by_key_and_model"] if row["key"] == self.key]
-        self.assertEqual((rows[0]["violations"], rows[0]["peak_requests_60s"]), (2, 3))
-
 
 class Journals(ProviderTest):
     def test_fields_and_file(self):
@@ -590,37 +411,6 @@ class Journals(ProviderTest):
 
 
 class Pure(unittest.TestCase):
-    def test_durations(self):
-        for seconds, expected in ((0, "0ms"), (0.012, "12ms"), (1, "1s"), (360, "6m0s"), (90.5, "1m30.5s"), (3600, "1h0m0s"),
-                                  (59.9996, "1m0s")):
-            self.assertEqual(limits.duration(seconds), expected)
-
-    def test_bucket(self):
-        bucket = limits.Bucket(60, 2, 0.0)
-        self.assertEqual(bucket.capacity, 2)
-        bucket.take(2, 0.0)
-        self.assertAlmostEqual(bucket.wait_s(1, 0.0), 1.0)
-        self.assertAlmostEqual(bucket.wait_s(1, 0.75), 0.25)
-        self.assertEqual(bucket.room(100.0), 2)
-
-    def test_sliding_never_exceeds_any_minute(self):
-        window, admitted = limits.Sliding(10, 60, 0.0), []
-        for step in range(6000):
-            now = step * 0.05
-            if window.wait_s(1, now) <= 0:
-                window.take(1, now)
-                admitted.append(now)
-        for start_s in admitted:
-            self.assertLessEqual(sum(start_s <= at < start_s + 60 for at in admitted), 10)
-        self.assertEqual(len(admitted), 50)
-
-    def test_all_or_nothing(self):
-        book = limits.Limits(behavior.check_document({"limits": [{"rpm": 10, "tpm": 100}]})["limits"])
-        self.assertIsNone(book.admit("k", "m", 5, 90, 0.0).kind)
-        self.assertEqual(book.admit("k", "m", 5, 90, 0.0).kind, "tokens")
-        verdict = book.admit("k", "m", 5, 5, 0.0)
-        self.assertEqual(int(verdict.meters["requests"].room(0.0)), 8)
-
     def test_steps(self):
         self.assertEqual(behavior.step_of("j/s/-/12"), "j/s/-")
         self.assertEqual(behavior.step_of("plain"), "plain")

@@ -6,6 +6,7 @@ Tokens are kept as JSON-escaped bytes, ready to be put between two halves of a c
 
 import hashlib
 import json
+import math
 import re
 
 _WORDS = """
@@ -38,6 +39,13 @@ def digest(seed, *parts):
 def chance(seed, *parts):
     """A number in [0, 1) from the seed and the parts."""
     return int.from_bytes(digest(seed, *parts)[:8], "big") / 2 ** 64
+
+
+def normal(seed, *parts):
+    """A standard normal number from the seed and the parts, at most 4 away from 0."""
+    first, second = chance(seed, "n1", *parts), chance(seed, "n2", *parts)
+    drawn = math.sqrt(-2 * math.log(1 - first)) * math.cos(2 * math.pi * second)
+    return max(-4.0, min(4.0, drawn))
 
 
 def prompt_hash(messages):

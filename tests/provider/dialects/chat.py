@@ -6,6 +6,9 @@ make them at the same time.
 
 import json
 
+from tests.provider.dialects.base import Prompt, Refusal, Stream, joined
+from tests.provider.dialects.openai import OpenAI, error_body
+
 ROLES = ("developer", "system", "user", "assistant", "tool", "function")
 KNOWN = frozenset("""
 messages model audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens max_tokens
@@ -18,23 +21,9 @@ FINGERPRINT = "fp_simulated"
 MAX_TOKENS_MAX = 2_000_000
 
 
-def error_body(message, kind, param=None, code=None):
-    return json.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}}).encode()
-
-
-class Refusal(Exception):
-    """A request that is answered with an error: status and body."""
-
-    def __init__(self, status, message, kind="invalid_request_error", param=None, code=None):
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.body = error_body(message, kind, param, code)
-
-
 # --- requests --------------------------------------------------------------------------------------------------
 
-def _check_messages(messages):
+def check_messages(messages):
     if not isinstance(messages, list):
         raise Refusal(400, "Missing required parameter: 'messages'.", param="messages",
                       code="missing_required_parameter")
@@ -54,7 +43,7 @@ def _check_messages(messages):
                                "objects.", param=f"messages[{i}].content", code="invalid_type")
 
 
-def _check_numbers(request):
+def check_numbers(request):
     for name, low, high in (("temperature", 0, 2), ("top_p", 0, 1), ("frequency_penalty", -2, 2),
                             ("presence_penalty", -2, 2)):
         value = request.get(name)
@@ -104,27 +93,29 @@ def _check_format(request):
                       param="response_format.json_schema", code="missing_required_parameter")
 
 
-def check_request(request, strict):
-    """Raises Refusal unless the request is one the service would take. strict: unknown and outdated fields too."""
+def check_request(request):
+    """Raises Refusal unless the request is one that every compatible service would take."""
     if not isinstance(request, dict):
         raise Refusal(400, "We could not parse the JSON body of your request. (HINT: This likely means you aren't "
                            "using your HTTP library correctly. The OpenAI API expects a JSON payload.)")
     if not isinstance(request.get("model"), str) or not request["model"]:
         raise Refusal(400, "you must provide a model parameter")
-    _check_messages(request.get("messages"))
+    check_messages(request.get("messages"))
     _check_stream(request)
-    _check_numbers(request)
+    check_numbers(request)
     _check_format(request)
     if request.get("n") not in (None, 1):
         raise Refusal(400, "The simulated provider makes one choice a call.", param="n")
-    if strict:
-        _check_strict(request)
 
-
-def _check_strict(request):
+def check_strict(request):
     for name in request:
         if name not in KNOWN:
             raise Refusal(400, f"Unrecognized request argument supplied: {name}")
+    check_reasoning(request)
+
+
+def check_reasoning(request):
+    """What the reasoning models refuse."""
     if request.get("max_tokens") is not None and request["model"].startswith(REASONING):
         raise Refusal(400, "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
                            "'max_completion_tokens' instead.", param="max_tokens", code="unsupported_parameter")
@@ -140,89 +131,90 @@ def wants_usage(request):
 
 # --- answers ---------------------------------------------------------------------------------------------------
 
-def usage(prompt, completion):
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion,
+def usage(used):
+    return {"prompt_tokens": used.input, "completion_tokens": used.output, "total_tokens": used.input + used.output,
             "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-            "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0, "accepted_prediction_tokens": 0,
-                                          "rejected_prediction_tokens": 0}}
+            "completion_tokens_details": {"reasoning_tokens": used.reasoning, "audio_tokens": 0,
+                                          "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0}}
 
 
-def completion(ident, created, model, text, finish, used):
-    """The body of an answer in one piece; used: usage object or None to leave it out."""
-    body = {"id": ident, "object": "chat.completion", "created": created, "model": model,
-            "choices": [{"index": 0, "message": {"role": "assistant", "content": text, "refusal": None,
-                                                 "annotations": []},
-                         "logprobs": None, "finish_reason": finish}]}
-    if used is not None:
-        body["usage"] = used
-    body.update({"service_tier": "default", "system_fingerprint": FINGERPRINT})
-    return json.dumps(body).encode()
+class Chat(OpenAI):
+    """POST /v1/chat/completions."""
+
+    name = "openai"
+
+    def read(self, body):
+        check_request(body)
+        schema = None
+        form = body.get("response_format") or {}
+        if form.get("type", "text") != "text":
+            schema = (form.get("json_schema") or {}).get("schema") or {
+                "type": "object", "properties": {"answer": {"type": "string"}}}
+        return Prompt(body, body["model"], body["messages"], bool(body.get("stream")),
+                      body.get("max_completion_tokens") or body.get("max_tokens"), schema, wants_usage(body))
+
+    def check_strict(self, prompt):
+        check_strict(prompt.body)
+
+    def usage(self, used):
+        return usage(used)
+
+    def extra(self):
+        """Fields at the end of every body and chunk."""
+        return {"service_tier": "default", "system_fingerprint": FINGERPRINT}
+
+    def whole(self, answer, text, finish):
+        body = {"id": "chatcmpl-" + answer.ident[:29], "object": "chat.completion", "created": answer.created,
+                "model": answer.model,
+                "choices": [{"index": 0, "message": {"role": "assistant", "content": text, "refusal": None,
+                                                     "annotations": []},
+                             "logprobs": None, "finish_reason": finish}]}
+        if answer.used is not None:
+            body["usage"] = self.usage(answer.used)
+        return json.dumps({**body, **self.extra()}).encode()
+
+    def stream(self, answer):
+        return Chunks(self, answer)
 
 
-class Chunks:
+class Chunks(Stream):
     """The events of one stream: data lines with the same id, created and model."""
 
-    def __init__(self, ident, created, model, with_usage, obfuscation=False):
-        head = {"id": ident, "object": "chat.completion.chunk", "created": created, "model": model,
-                "service_tier": "default", "system_fingerprint": FINGERPRINT}
+    def __init__(self, dialect, answer):
+        self._dialect = dialect
+        self._wants_usage = answer.prompt.wants_usage
+        head = {"id": "chatcmpl-" + answer.ident[:29], "object": "chat.completion.chunk", "created": answer.created,
+                "model": answer.model, **dialect.extra()}
         self._head = b"data: " + json.dumps(head, separators=(",", ":")).encode()[:-1] + b',"choices":['
-        tail = b"]" + (b',"usage":null' if with_usage else b"")
-        self._tail = tail + (b',"obfuscation":"Zk3vQ9"' if obfuscation else b"") + b"}\n\n"
+        tail = b"]" + (b',"usage":null' if self._wants_usage else b"")
+        self._tail = tail + (b',"obfuscation":"Zk3vQ9"' if answer.settings["obfuscation"] else b"") + b"}\n\n"
         self._before = self._head + b'{"index":0,"delta":{"content":"'
         self._after = b'"},"logprobs":null,"finish_reason":null}' + self._tail
 
-    def role(self):
+    def open(self):
         return (self._head + b'{"index":0,"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,'
                 b'"finish_reason":null}' + self._tail)
 
     def tokens(self, tokens, per_event):
-        """Events for JSON-escaped tokens, per_event of them in each."""
-        if per_event > 1:
-            tokens = [b"".join(tokens[i:i + per_event]) for i in range(0, len(tokens), per_event)]
+        tokens = joined(tokens, per_event)
         if not tokens:
             return b""
         return self._before + (self._after + self._before).join(tokens) + self._after
 
-    def finish(self, reason):
-        return (self._head + b'{"index":0,"delta":{},"logprobs":null,"finish_reason":"' + reason.encode() + b'"}'
+    def finish(self, finish, used):
+        data = (self._head + b'{"index":0,"delta":{},"logprobs":null,"finish_reason":"' + finish.encode() + b'"}'
                 + self._tail)
+        if self._wants_usage and used is not None:
+            data += self._head + b'],"usage":' + json.dumps(self._dialect.usage(used), separators=(",", ":")).encode() + b"}\n\n"
+        return data + DONE
 
-    def usage(self, used):
-        return self._head + b'],"usage":' + json.dumps(used, separators=(",", ":")).encode() + b"}\n\n"
+    def error(self):
+        return MID_STREAM_ERROR
 
     def torn(self):
-        """An event whose JSON ends in the middle."""
         return self._before + b"tor\n\n"
 
 
 DONE = b"data: [DONE]\n\n"
 MID_STREAM_ERROR = b"data: " + error_body("The server had an error while processing your request. Sorry about that!",
                                           "server_error") + b"\n\n"
-GARBAGE = b"data: \xff\xfe{{{ not an event ]]\x01\n\n\x80\x81\x82 :::\n\n"
-
-FAILURES = {
-    400: ("invalid_request_error", None, "The simulated provider was told to refuse this request."),
-    401: ("invalid_request_error", "invalid_api_key", "Incorrect API key provided."),
-    403: ("invalid_request_error", "unsupported_country_region_territory", "Country, region, or territory not supported"),
-    404: ("invalid_request_error", "model_not_found", "The model does not exist or you do not have access to it."),
-    429: ("requests", "rate_limit_exceeded", "Rate limit reached. Please try again in {retry}."),
-    500: ("server_error", None, "The server had an error while processing your request. Sorry about that!"),
-    503: ("server_error", "server_is_overloaded", "The engine is currently overloaded, please try again later"),
-}
-
-
-def failure(status, settings, retry):
-    """The body of a programmed error."""
-    if settings["fail_body"] is not None:
-        return settings["fail_body"].encode("utf-8", "surrogatepass")
-    kind, code, message = FAILURES.get(status, FAILURES[500 if status >= 500 else 400])
-    return error_body(settings["fail_message"] or message.format(retry=retry), settings["fail_type"] or kind, None,
-                      settings["fail_code"] or code)
-
-
-def too_fast(model, verdict, retry):
-    """The body of a refusal by the limits."""
-    from tests.provider.limits import SHORT
-    return error_body(f"Rate limit reached for {model} in organization org-simulated on {SHORT[verdict.kind]}: Limit "
-                      f"{verdict.limit}, Used {verdict.used}, Requested {verdict.cost}. Please try again in {retry}.",
-                      "requests" if verdict.kind == "requests" else "tokens", None, "rate_limit_exceeded")
