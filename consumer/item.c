@@ -42,7 +42,7 @@ unsigned item_rank(const struct item *it)
 {
     bool is_new = it->topic == TOPIC_JOBS_INTERACTIVE || it->topic == TOPIC_JOBS_BULK ||
                   it->topic == TOPIC_SPILL_INTERACTIVE || it->topic == TOPIC_SPILL_BULK;
-    return is_new ? SCHED_PRIORITY_DEFAULT : SCHED_DUE;
+    return is_new ? (unsigned)(SCHED_PRIORITY_DEFAULT + it->head.boost) : SCHED_DUE;
 }
 
 int64_t item_tier_ms(const struct item *it)

@@ -71,6 +71,7 @@ void admit_head(const struct admitted *a, struct view tenant, struct view body, 
         .deadline_ms = a->request.deadline_ms,
         .since = -1,
     };
+    ret->boost = a->request.boost;
     bool is_copied = view_copy(tenant, ret->tenant, sizeof ret->tenant) &&
                      view_copy(view_of(a->workflow->name), ret->workflow, sizeof ret->workflow) &&
                      view_copy(view_of(a->workflow->pin), ret->pin, sizeof ret->pin);

@@ -7,6 +7,9 @@
  * either is a record. One that finds its id only reserved (an earlier try died between Redis and
  * Kafka) publishes again: the same id, the same payload, at most a record too many, which its home
  * completes without running it.
+ * - With an Idempotency-Key and a routing key the id must lie in the routing key's home, and yet a
+ * retry with another routing key must be seen: so the id of the Idempotency-Key alone is reserved
+ * first, which never becomes a job and is forgotten after a while.
  * - The client may be gone at any moment; a record that was sent goes its way all the same. So a
  * submission belongs to this file, not to its request, and is only told to forget whom to answer.
  * - Most submissions never wait before they are published: then the value is built in one scratch
@@ -23,6 +26,7 @@ enum { SUBMIT_KEY_MAX = 4096 }; /* of the body's routing key; job_request_read b
 enum { SUBMIT_ADMIT_AGAIN_MS = 250, SUBMIT_ADMIT_FOR_MS = 30000 };
 
 enum submission_state {
+    SUBMISSION_CLAIMING, /* with both keys: the Idempotency-Key for this payload */
     SUBMISSION_QUOTA,
     SUBMISSION_RESERVING,
     SUBMISSION_PUBLISHING,
@@ -312,8 +316,9 @@ static void submission_reserved(void *arg, const struct err *e, const struct fn_
     if (e)
         submission_refuse(n, PROBLEM_UNAVAILABLE, "Redis, which keyed submissions need, is away");
     else if (a->kind == FN_ADMIT_UNBUILT)
-        submission_refuse(n, PROBLEM_UNAVAILABLE,
-                          "whether the key was used before is not known: its home is being rebuilt");
+        submission_refuse(
+            n, PROBLEM_UNAVAILABLE,
+            "whether the key was used before is not known: its home is being rebuilt");
     else if (a->kind == FN_ADMIT_OTHER_PAYLOAD)
         submission_refuse(n, PROBLEM_IDEMPOTENCY_MISMATCH,
                           "the key was used with another payload before");
@@ -321,6 +326,33 @@ static void submission_reserved(void *arg, const struct err *e, const struct fn_
         fn_meta(n->submit->o.fn, &n->head.id, VIEW_NONE, submission_found, n);
     else
         submission_go_on(n, a->kind == FN_ADMIT_EXISTS);
+}
+
+static void submission_reserve(struct submission *n)
+{
+    n->state = SUBMISSION_RESERVING;
+    fn_reserve(n->submit->o.fn, &n->head, view_of(n->submit->o.boot), submission_reserved, n);
+}
+
+static void submission_claimed(void *arg, const struct err *e, const struct fn_admitted *a)
+{
+    struct submission *n = arg;
+    if (!e && (a->kind == FN_ADMIT_CREATED || (a->kind == FN_ADMIT_EXISTS && a->reserved)))
+        submission_reserve(n);
+    else if (!e && a->kind == FN_ADMIT_EXISTS) /* a job without a routing key has this name */
+        submission_refuse(n, PROBLEM_IDEMPOTENCY_MISMATCH,
+                          "the key was used with another payload before");
+    else
+        submission_reserved(n, e, a);
+}
+
+static void submission_claim(struct submission *n, const struct job_id *name)
+{
+    struct job_id id = n->head.id;
+    n->state = SUBMISSION_CLAIMING;
+    n->head.id = *name; /* for the time of the call, which copies what it needs */
+    fn_reserve(n->submit->o.fn, &n->head, view_of(n->submit->o.boot), submission_claimed, n);
+    n->head.id = id;
 }
 
 /* --- beginning --- */
@@ -355,17 +387,21 @@ static struct submission *submission_new(struct submit *s, struct view metadata,
     return n;
 }
 
-static struct job_id submit_name(struct submit *s, const struct submit_request *r,
-                                 const struct admitted *a)
+/* Fills the head's id and key. ret_claim: the name to claim before. */
+static void submit_name(struct submit *s, const struct submit_request *r, const struct admitted *a,
+                        struct job_head *head, struct job_id *ret_claim)
 {
     struct buf routing;
     struct route_key key = {.tenant = r->tenant, .idempotency = r->idempotency};
     buf_init(&routing, SUBMIT_KEY_MAX);
-    if (a->request.key.ptr && json_raw_string(a->request.key, &routing))
+    if (r->idempotency.ptr)
+        *ret_claim = route_key_id(s->o.space, &key, s->o.clock->wall_ms, s->o.rng);
+    if (a->request.key.ptr && json_raw_string(a->request.key, &routing)) {
         key.routing = buf_view(&routing);
-    struct job_id id = route_key_id(s->o.space, &key, s->o.clock->wall_ms, s->o.rng);
+        job_key_head(key.routing, head->key);
+    }
+    head->id = route_key_id(s->o.space, &key, s->o.clock->wall_ms, s->o.rng);
     buf_fini(&routing);
-    return id;
 }
 
 struct submission *submit_start(struct submit *s, const struct submit_request *r,
@@ -386,7 +422,8 @@ struct submission *submit_start(struct submit *s, const struct submit_request *r
     struct submission *n = submission_new(s, a.request.metadata, fn, arg);
     if (!n) return NULL;
     admit_head(&a, r->tenant, r->body, s->o.clock->wall_ms, &n->head);
-    n->head.id = submit_name(s, r, &a);
+    struct job_id claim = {""};
+    submit_name(s, r, &a, &n->head, &claim);
     n->max_queued = r->max_queued;
     n->is_keyed = r->idempotency.ptr != NULL;
     if (r->traceparent.ptr &&
@@ -394,8 +431,10 @@ struct submission *submit_start(struct submit *s, const struct submit_request *r
         n->head.traceparent[0] = '\0';
     if (!n->is_keyed) return submission_go(n, buf_view(&s->scratch)) ? n : NULL;
     if (!submission_keep(n, buf_view(&s->scratch))) return NULL;
-    n->state = SUBMISSION_RESERVING;
-    fn_reserve(s->o.fn, &n->head, view_of(s->o.boot), submission_reserved, n);
+    if (strcmp(claim.text, n->head.id.text) != 0)
+        submission_claim(n, &claim);
+    else
+        submission_reserve(n);
     return n;
 }
 

@@ -18,6 +18,7 @@ enum value {
     VALUE_FLAG,
     VALUE_TEXT,
     VALUE_NUMBER,
+    VALUE_PRIORITY,
     VALUE_CLASS,
     VALUE_STATUS,
     VALUE_EVENT,
@@ -58,6 +59,7 @@ static const struct {
     [CLI_OPT_VERSION] = {"--version", VALUE_NUMBER, OF(CLI_SUBMIT)},
     [CLI_OPT_CLASS] = {"--class", VALUE_CLASS, OF(CLI_SUBMIT)},
     [CLI_OPT_KEY] = {"--key", VALUE_TEXT, OF(CLI_SUBMIT)},
+    [CLI_OPT_PRIORITY] = {"--priority", VALUE_PRIORITY, OF(CLI_SUBMIT)},
     [CLI_OPT_IDEMPOTENCY_KEY] = {"--idempotency-key", VALUE_TEXT, OF(CLI_SUBMIT)},
     [CLI_OPT_DEADLINE] = {"--deadline", VALUE_TEXT, OF(CLI_SUBMIT)},
     [CLI_OPT_RUN_AT] = {"--run-at", VALUE_TEXT, OF(CLI_SUBMIT)},
@@ -132,6 +134,8 @@ static const char *args_fault(enum value kind, struct view text)
         return text.len > 0 || kind == VALUE_FLAG ? NULL : "something";
     case VALUE_NUMBER:
         return view_u64(text, &n) && n > 0 && n <= INT32_MAX ? NULL : "a positive integer";
+    case VALUE_PRIORITY:
+        return view_u64(text, &n) && n <= JOB_PRIORITY_MAX ? NULL : "0 to 9";
     case VALUE_CLASS:
         return job_class_parse(text, &cls) ? NULL : "interactive or bulk";
     case VALUE_STATUS:
@@ -265,8 +269,9 @@ static enum err_code args_check_whole(const struct cli_args *a, struct err *err)
     if (commands[a->command].operand == OPERAND_JOB && !a->operand)
         return err_set(err, ERR_INVALID, "%s needs a job id", commands[a->command].name);
     if (a->command != CLI_SUBMIT) return ERR_OK;
-    const enum cli_option body[] = {CLI_OPT_INPUT,    CLI_OPT_VERSION, CLI_OPT_CLASS,   CLI_OPT_KEY,
-                                    CLI_OPT_DEADLINE, CLI_OPT_RUN_AT,  CLI_OPT_METADATA};
+    const enum cli_option body[] = {CLI_OPT_INPUT,    CLI_OPT_VERSION,  CLI_OPT_CLASS,
+                                    CLI_OPT_KEY,      CLI_OPT_DEADLINE, CLI_OPT_RUN_AT,
+                                    CLI_OPT_METADATA, CLI_OPT_PRIORITY};
     for (size_t i = 0; strcmp(a->operand, "-") == 0 && i < sizeof body / sizeof *body; i++)
         if (a->option[body[i]])
             return err_set(err, ERR_INVALID,

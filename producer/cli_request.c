@@ -107,7 +107,7 @@ bool cli_body_put(struct buf *out, const struct cli_args *a, struct view input,
                  {CLI_OPT_RUN_AT, "run_at"},
                  {CLI_OPT_DEADLINE, "deadline"}};
     struct jw w;
-    uint64_t version;
+    uint64_t version, priority;
 
     jw_init(&w, out);
     jw_object(&w);
@@ -117,6 +117,8 @@ bool cli_body_put(struct buf *out, const struct cli_args *a, struct view input,
     jw_kraw(&w, "input", input.ptr ? view_trim(input) : VIEW_LIT("{}"));
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (a->option[texts[i].option]) jw_kcstr(&w, texts[i].key, a->option[texts[i].option]);
+    if (a->option[CLI_OPT_PRIORITY] && view_u64(view_of(a->option[CLI_OPT_PRIORITY]), &priority))
+        jw_kint(&w, "priority", (int64_t)priority);
     if (metadata.ptr) jw_kraw(&w, "metadata", view_trim(metadata));
     jw_end_object(&w);
     return !out->failed;

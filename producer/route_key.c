@@ -1,9 +1,8 @@
 /* Names and homes of new jobs.
  *
- * What is hard: the two keys must not be mixed up. An Idempotency-Key names the job, so the id may
- * hang on nothing else: were the body's routing key mixed in, a retry with a changed body would be
- * another job in another home and the mismatch would never be seen. A routing key only chooses the
- * home, so the id stays random. */
+ * What is hard: two keys in one id. An Idempotency-Key names the job; a routing key chooses the
+ * home, and it must, whatever else is given: limits of a key are kept by the owner of its one home.
+ * The bits of the home are apart from the rest of the id, so both can be had. */
 #include "producer/route_key.h"
 
 #include <assert.h>
@@ -20,8 +19,8 @@ static void route_key_set_home(struct job_id *id, uint32_t home)
 struct job_id route_key_id(struct id_space space, const struct route_key *k, int64_t wall_ms,
                            struct rng *rng)
 {
-    if (k->idempotency.ptr) return id_new_v8(space, k->tenant, k->idempotency);
-    struct job_id id = id_new_v7(space, k->tenant, wall_ms, rng);
+    struct job_id id = k->idempotency.ptr ? id_new_v8(space, k->tenant, k->idempotency)
+                                          : id_new_v7(space, k->tenant, wall_ms, rng);
     if (k->routing.ptr) route_key_set_home(&id, id_home(space, k->tenant, k->routing));
     return id;
 }

@@ -9,6 +9,7 @@
  * may have changed any rule. */
 #include "schemas/job.h"
 
+#include "common/base/hash.h"
 #include <assert.h>
 
 static const struct {
@@ -82,6 +83,7 @@ enum job_header_kind {
     HEAD_FP,
     HEAD_WORKFLOW,
     HEAD_NUMBER,
+    HEAD_PRIORITY,
     HEAD_MESSAGE
 };
 
@@ -105,6 +107,8 @@ static const struct job_header job_headers[] = {
     HEAD("class", HEAD_CLASS, cls),
     HEAD("fp", HEAD_FP, fp),
     HEAD("workflow", HEAD_WORKFLOW, workflow),
+    HEAD("key", HEAD_TEXT, key),
+    HEAD("priority", HEAD_PRIORITY, boost),
     HEAD("attempt", HEAD_NUMBER, attempt),
     HEAD("max-attempts", HEAD_NUMBER, max_attempts),
     HEAD("epoch", HEAD_NUMBER, epoch),
@@ -167,6 +171,8 @@ static struct view job_header_value(const struct job_head *h, const struct job_h
         bool present = d->offset == offsetof(struct job_head, since) ? n >= 0 : n != 0;
         return present ? job_number(scratch, n) : VIEW_NONE;
     }
+    case HEAD_PRIORITY:
+        return h->boost ? job_number(scratch, JOB_PRIORITY_DEFAULT + h->boost) : VIEW_NONE;
     case HEAD_TEXT:
     case HEAD_FP:
     case HEAD_MESSAGE:
@@ -204,6 +210,18 @@ static bool job_is_printable(struct view v)
     for (size_t i = 0; i < v.len; i++)
         if (v.ptr[i] < 0x20 || v.ptr[i] > 0x7e) return false;
     return true;
+}
+
+void job_key_head(struct view key, char ret[JOB_KEY_HEAD + 1])
+{
+    static const char prefix[] = "sha256:";
+    unsigned char hash[SHA256_BYTES];
+    char hex[2 * SHA256_BYTES + 1];
+    if (job_is_printable(key) && view_copy(key, ret, JOB_KEY_HEAD + 1)) return;
+    hash_sha256(key, hash);
+    hash_hex(hash, sizeof hash, hex);
+    memcpy(ret, prefix, sizeof prefix - 1);
+    memcpy(ret + sizeof prefix - 1, hex, sizeof hex);
 }
 
 static bool job_is_fp(struct view v)
@@ -253,6 +271,10 @@ static bool job_header_read(const struct job_header *d, struct view v, struct jo
         if (!view_i64(v, &n) || n < 0 || n > JOB_NUMBER_MAX) return false;
         if (d->offset == offsetof(struct job_head, seq) && n > JOB_SEQ_MAX) return false;
         memcpy(at, &n, sizeof n);
+        return true;
+    case HEAD_PRIORITY:
+        if (!view_i64(v, &n) || n < 0 || n > JOB_PRIORITY_MAX) return false;
+        ret->boost = n - JOB_PRIORITY_DEFAULT;
         return true;
     case HEAD_MESSAGE:
         job_message_read(v, at, d->size);

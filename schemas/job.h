@@ -9,11 +9,11 @@
 /* The job record: what travels through jobs.*, cont, delay.*, spill.* and dlq. Headers tell all that a decision
  * needs; the value is read only by who runs it:
  *   {"workflow":"onboard","version":3,"input":<raw>,"metadata":<raw>?,"webhook":"..."?,"key":"..."?}
- * Headers (ASCII): v kind job-id tenant class fp workflow attempt max-attempts epoch seq step item created-ms due-ms
- * deadline-ms pin min-build since traceparent origin redrive-of err-code err-msg. Version rule: a reader refuses v >
+ * Headers (ASCII): v kind job-id tenant class fp workflow key priority attempt max-attempts epoch seq step item
+ * created-ms due-ms deadline-ms pin min-build since traceparent origin redrive-of err-code err-msg. Version rule: a reader refuses v >
  * JOB_V_MAX before it looks at anything else (ERR_CONFLICT: a newer worker can read it, so it is not poison),
  * ignores unknown headers and unknown members; a writer of v N leaves out nothing that a reader of N-1 needs. Absent
- * headers: number 0, since -1, text "", class interactive. */
+ * headers: number 0, since -1, text "", class interactive, priority 5. */
 
 enum { JOB_V = 1, JOB_V_MAX = 1, TENANT_MAX = 64, WORKFLOW_NAME_MAX = 64, FP_HEX = 64 };
 
@@ -22,6 +22,7 @@ enum { JOB_BYTES_MAX = 1 << 20, JOB_METADATA_MAX = 16 << 10, JOB_KEY_MAX = 256, 
 /* Numbers of records: what a double (Redis' Lua) holds exactly, and an event's id (event.h) too. */
 #define JOB_NUMBER_MAX ((int64_t)1 << 53)
 #define JOB_SEQ_MAX ((int64_t)9999999999)
+enum { JOB_KEY_HEAD = 128, JOB_PRIORITY_DEFAULT = 5, JOB_PRIORITY_MAX = 9 };
 #define JOB_HORIZON_MS ((int64_t)12 * 24 * 3600 * 1000) /* run_at, deadlines and waits beyond it are refused */
 
 enum job_status {
@@ -45,6 +46,8 @@ struct job_head {
     char fp[FP_HEX + 1];
     char workflow[WORKFLOW_NAME_MAX]; /* header "workflow": name@version */
     int64_t version;
+    char key[JOB_KEY_HEAD + 1];    /* job_key_head; "" = none */
+    int64_t boost;                 /* header priority (0..9), less JOB_PRIORITY_DEFAULT */
     int64_t attempt, max_attempts; /* of records that carry them; 0 = not there */
     int64_t epoch, seq;            /* of the writer's lease and last event, 0 for new jobs */
     int64_t created_ms, due_ms, deadline_ms; /* wall; 0 = none */
@@ -73,6 +76,9 @@ void record_put(struct record_out *rec, const char *name, struct view value);
 /* ERR_INVALID: poison (text says which header). ERR_CONFLICT: of a newer version. err-msg is made printable; every
  * other text must be. */
 MUST_CHECK enum err_code job_head_read(const struct record_in *rec, struct job_head *ret, struct err *err);
+/* A job's key as it travels in the head: as given when it is printable ASCII of at most JOB_KEY_HEAD characters, else
+ * sha256: and the hex digits of its hash. */
+void job_key_head(struct view key, char ret[JOB_KEY_HEAD + 1]);
 /* [A-Za-z0-9][A-Za-z0-9._-]*, shorter than WORKFLOW_NAME_MAX. */
 bool job_workflow_name_ok(struct view name);
 
@@ -97,6 +103,7 @@ struct job_request {
     struct view input, metadata; /* raw JSON; metadata VIEW_NONE = absent */
     struct view webhook, key;    /* raw string literals with their quotes (json_raw_string); VIEW_NONE = absent */
     enum job_class cls;
+    int64_t boost; /* priority less JOB_PRIORITY_DEFAULT */
     int64_t run_at_ms, deadline_ms; /* wall; 0 = none; beyond 12 days is INVALID_FIELD */
 };
 MUST_CHECK enum err_code job_request_read(struct view body, int64_t wall_ms, struct job_request *ret,

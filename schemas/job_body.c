@@ -176,6 +176,17 @@ static bool job_read_key(struct job_reading *r, struct view v)
     return true;
 }
 
+static bool job_read_priority(struct job_reading *r, struct view v)
+{
+    int64_t n;
+    const char *expected = "must be an integer from 0 to 9; the default is 5, higher goes first";
+    if (json_raw_kind(v) != JSON_RAW_NUMBER)
+        return job_refuse_kind(r, "priority", "an integer from 0 to 9", v);
+    if (!view_i64(v, &n) || n < 0 || n > JOB_PRIORITY_MAX) return job_refuse(r, "priority", expected);
+    r->req.boost = n - JOB_PRIORITY_DEFAULT;
+    return true;
+}
+
 static bool job_is_url(const char *url)
 {
     struct view v = view_of(url);
@@ -232,6 +243,7 @@ static const struct {
     {"workflow", job_read_workflow}, {"version", job_read_version},   {"input", job_read_input},
     {"class", job_read_class},       {"metadata", job_read_metadata}, {"run_at", job_read_run_at},
     {"deadline", job_read_deadline}, {"webhook", job_read_webhook},   {"key", job_read_key},
+    {"priority", job_read_priority},
 };
 
 /* The pointer of an unknown member: its decoded name with ~ and / escaped, cut where err.where ends. */
@@ -254,7 +266,7 @@ static void job_refuse_member(struct job_reading *r, struct view key)
     r->problem = PROBLEM_UNKNOWN_FIELD;
     err_set_at(r->err, ERR_INVALID, where,
                "unknown field; known are workflow, version, input, class, metadata, run_at, "
-               "deadline, webhook, key");
+               "deadline, webhook, key, priority");
 }
 
 /* Is the member's name (raw) this one? A name may be spelled with escapes. */

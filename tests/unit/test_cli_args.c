@@ -53,7 +53,8 @@ static void test_submit(void **state)
     struct cli_args a =
         good("submit hello --input {\"a\":1} --version=3 --class bulk --key k --deadline 10m "
              "--run-at=1h "
-             "--metadata @m.json --idempotency-key i --watch --json --url http://x --key-file f");
+             "--metadata @m.json --priority 0 --idempotency-key i --watch --json --url http://x "
+             "--key-file f");
 
     assert_int_equal(a.command, CLI_SUBMIT);
     assert_string_equal(a.operand, "hello");
@@ -61,6 +62,10 @@ static void test_submit(void **state)
     assert_string_equal(a.option[CLI_OPT_VERSION], "3");
     assert_string_equal(a.option[CLI_OPT_CLASS], "bulk");
     assert_string_equal(a.option[CLI_OPT_KEY], "k");
+    assert_string_equal(a.option[CLI_OPT_PRIORITY], "0");
+    bad("submit hello --priority 10", "must be 0 to 9");
+    bad("submit hello --priority high", "must be 0 to 9");
+    bad("submit - --priority 3", "put --priority into it");
     assert_string_equal(a.option[CLI_OPT_DEADLINE], "10m");
     assert_string_equal(a.option[CLI_OPT_RUN_AT], "1h");
     assert_string_equal(a.option[CLI_OPT_METADATA], "@m.json");

@@ -104,13 +104,15 @@ static void test_bodies(void **state)
     a.option[CLI_OPT_VERSION] = "007";
     a.option[CLI_OPT_CLASS] = "bulk";
     a.option[CLI_OPT_KEY] = "quote \" here";
+    a.option[CLI_OPT_PRIORITY] = "09";
     a.option[CLI_OPT_RUN_AT] = "10m";
     a.option[CLI_OPT_DEADLINE] = "1h";
     /* Numbers keep their digits, white space inside is the user's. */
     body(&a, VIEW_LIT("\n {\"x\": 0.1, \"n\": 12345678901234567890} \n"), VIEW_LIT("[1, 2]"),
          "{\"workflow\":\"hello\",\"version\":7,\"input\":{\"x\": 0.1, \"n\": "
          "12345678901234567890},\"class\":\"bulk\","
-         "\"key\":\"quote \\\" here\",\"run_at\":\"10m\",\"deadline\":\"1h\",\"metadata\":[1, 2]}");
+         "\"key\":\"quote \\\" here\",\"run_at\":\"10m\",\"deadline\":\"1h\",\"priority\":9,"
+         "\"metadata\":[1, 2]}");
 }
 
 static void idempotency(const char *key, const char *expected)

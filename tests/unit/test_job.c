@@ -24,6 +24,7 @@ static struct record_in as_read(const struct record_out *out)
 static struct job_head full_head(void)
 {
     struct job_head h = {.tenant = "acme", .cls = CLASS_BULK, .fp = FP, .workflow = "on-board.v_2", .version = 12,
+                         .key = "site:a b/~", .boost = -5,
                          .attempt = 2, .max_attempts = 3, .epoch = 1795554000123, .seq = 77, .created_ms = NOW,
                          .due_ms = NOW + 5, .deadline_ms = NOW + 10, .since = 0, .pin = "build-7", .min_build = "v2",
                          .traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
@@ -61,6 +62,7 @@ static void test_absent_headers_have_their_zero(void **state)
     assert_true(id_parse(VIEW_LIT("01900000-0000-7003-8000-0000000000a0"), &h.id));
     job_head_write(&h, &out, &scratch);
     assert_int_equal(out.header_count, 4); /* v, job-id, tenant, class */
+    assert_int_equal(JOB_PRIORITY_DEFAULT + h.boost, 5);
     struct record_in in = as_read(&out);
     assert_int_equal(job_head_read(&in, &got, &err), ERR_OK);
     assert_memory_equal(&got, &h, sizeof h);
@@ -114,7 +116,8 @@ static void test_poison_is_named(void **state)
         {"tenant", "0123456789012345678901234567890123456789012345678901234567890123"},
         {"class", "batch"}, {"class", ""}, {"fp", "abc"}, {"fp", "0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef"},
         {"workflow", "noversion"}, {"workflow", "@1"}, {"workflow", "a b@1"}, {"workflow", "a@"}, {"workflow", "a@-1"},
-        {"workflow", "-a@1"}, {"attempt", "-1"}, {"attempt", "one"}, {"attempt", ""}, {"attempt", " 1"},
+        {"workflow", "-a@1"}, {"key", "a\x01"}, {"key", "caf\xc3\xa9"}, {"priority", "10"}, {"priority", "-1"},
+        {"priority", ""}, {"priority", "high"}, {"attempt", "-1"}, {"attempt", "one"}, {"attempt", ""}, {"attempt", " 1"},
         {"epoch", "9223372036854775808"}, {"epoch", "9007199254740993"}, {"seq", "10000000000"}, {"created-ms", "1e3"}, {"since", "-1"},
         {"pin", "0123456789012345678901234567890123456789"}, {"err-code", "\x7f"},
     };
@@ -125,6 +128,24 @@ static void test_poison_is_named(void **state)
         assert_non_null(strstr(err.text, bad[i].name));
         assert_int_equal(got.seq, 4242); /* written only on success */
     }
+}
+
+/* A key travels as it is while a header can hold it, else as its hash. */
+static void test_key_in_the_head(void **state)
+{
+    (void)state;
+    char got[JOB_KEY_HEAD + 1], text[JOB_KEY_HEAD + 2];
+    memset(text, 'k', sizeof text);
+    job_key_head(view_make(text, JOB_KEY_HEAD), got);
+    assert_memory_equal(got, text, JOB_KEY_HEAD);
+    assert_int_equal(got[JOB_KEY_HEAD], 0);
+    job_key_head(view_make(text, JOB_KEY_HEAD + 1), got);
+    assert_memory_equal(got, "sha256:", 7);
+    assert_int_equal(strlen(got), 7 + 64);
+    job_key_head(VIEW_LIT("caf\xc3\xa9"), got);
+    assert_string_equal(got, "sha256:850f7dc43910ff890f8879c0ed26fe697c93a067ad93a7d50f466a7028a9bf4e");
+    job_key_head(VIEW_LIT("site:a"), got);
+    assert_string_equal(got, "site:a");
 }
 
 static void test_twice_the_same_header_is_poison(void **state)
@@ -220,7 +241,7 @@ static void test_request_with_everything(void **state)
     struct err err;
     const char *body = " {\"workflow\":\"hel\\u006co\",\"version\":2,\"input\":{\"n\":0.10},\"class\":\"bulk\",\"metadata\":{\"a\" : 1},"
                        "\"run_at\":\"10m\",\"deadline\":\"2026-11-25T21:00:00.500+01:00\",\"webhook\":\"https://a.example/x?y\","
-                       "\"\\u006bey\":\"cust-1\"} ";
+                       "\"\\u006bey\":\"cust-1\",\"priority\":0} ";
     assert_int_equal(job_request_read(view_of(body), NOW, &r, &p, &err), ERR_OK);
     assert_string_equal(r.workflow, "hello");
     assert_int_equal(r.version, 2);
@@ -228,6 +249,7 @@ static void test_request_with_everything(void **state)
     assert_true(view_eq_str(r.input, "{\"n\":0.10}"));
     assert_true(view_eq_str(r.metadata, "{\"a\" : 1}"));
     assert_true(view_eq_str(r.key, "\"cust-1\""));
+    assert_int_equal(r.boost, -5);
     assert_true(view_eq_str(r.webhook, "\"https://a.example/x?y\""));
     assert_int_equal(r.run_at_ms, NOW + 600000);
     assert_int_equal(r.deadline_ms, NOW + 86400000 - 3600000 + 500);
@@ -241,6 +263,7 @@ static void test_request_with_little(void **state)
     assert_int_equal(job_request_read(VIEW_LIT("{\"workflow\":\"a\",\"input\":null}"), NOW, &r, &p, NULL), ERR_OK);
     assert_int_equal(r.version, 0);
     assert_int_equal(r.cls, CLASS_INTERACTIVE);
+    assert_int_equal(r.boost, 0);
     assert_int_equal(r.run_at_ms, 0);
     assert_null(r.metadata.ptr);
     assert_null(r.key.ptr);
@@ -280,6 +303,8 @@ static void test_requests_refused(void **state)
         {W "\"run_at\":\"2h\",\"deadline\":\"1h\"}", PROBLEM_INVALID_FIELD, "/deadline"},
         {W "\"webhook\":\"ftp://a\"}", PROBLEM_INVALID_FIELD, "/webhook"}, {W "\"webhook\":\"https://\"}", PROBLEM_INVALID_FIELD, "/webhook"},
         {W "\"webhook\":\"https://a b\"}", PROBLEM_INVALID_FIELD, "/webhook"}, {W "\"webhook\":7}", PROBLEM_INVALID_FIELD, "/webhook"},
+        {W "\"priority\":10}", PROBLEM_INVALID_FIELD, "/priority"}, {W "\"priority\":-1}", PROBLEM_INVALID_FIELD, "/priority"},
+        {W "\"priority\":\"5\"}", PROBLEM_INVALID_FIELD, "/priority"}, {W "\"priority\":5.0}", PROBLEM_INVALID_FIELD, "/priority"},
         {W "\"key\":\"\"}", PROBLEM_INVALID_FIELD, "/key"}, {W "\"key\":{}}", PROBLEM_INVALID_FIELD, "/key"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -376,6 +401,7 @@ static void put_request(struct buf *out, const struct job_request *r)
     put_member(out, "metadata", r->metadata);
     put_member(out, "webhook", r->webhook);
     put_member(out, "key", r->key);
+    if (r->boost) buf_printf(out, "priority: %lld\n", (long long)(JOB_PRIORITY_DEFAULT + r->boost));
     if (r->run_at_ms) clock_format(r->run_at_ms, when), buf_printf(out, "run_at: %s\n", when);
     if (r->deadline_ms) clock_format(r->deadline_ms, when), buf_printf(out, "deadline: %s\n", when);
 }
@@ -489,7 +515,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_head_round_trip), cmocka_unit_test(test_absent_headers_have_their_zero),
         cmocka_unit_test(test_order_of_headers_does_not_matter), cmocka_unit_test(test_poison_is_named),
-        cmocka_unit_test(test_twice_the_same_header_is_poison), cmocka_unit_test(test_version_rule),
+        cmocka_unit_test(test_key_in_the_head), cmocka_unit_test(test_twice_the_same_header_is_poison), cmocka_unit_test(test_version_rule),
         cmocka_unit_test(test_message_is_made_printable_and_cut), cmocka_unit_test(test_body_round_trip_keeps_every_byte),
         cmocka_unit_test(test_body_version_rule_and_poison), cmocka_unit_test(test_request_with_everything),
         cmocka_unit_test(test_request_with_little), cmocka_unit_test(test_requests_refused),

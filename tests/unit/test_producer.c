@@ -181,7 +181,7 @@ static void a_foreign_home_is_refused(void **state)
 
 /* --- names and homes of new jobs --- */
 
-static void an_idempotency_key_alone_names_the_job(void **state)
+static void an_idempotency_key_names_the_job_and_a_routing_key_its_home(void **state)
 {
     (void)state;
     const struct id_space space = {HOMES, 4};
@@ -195,6 +195,8 @@ static void an_idempotency_key_alone_names_the_job(void **state)
     struct job_id one = route_key_id(space, &k, 1000, &a),
                   two = route_key_id(space, &routed, 9000, &b),
                   foreign = route_key_id(space, &other, 1000, &a);
+    assert_int_equal(id_partition(&two), id_home(space, k.tenant, routed.routing));
+    memcpy(two.text + 14, one.text + 14, 4); /* version and home apart: the same */
     assert_string_equal(one.text, two.text);
     assert_string_not_equal(one.text, foreign.text);
     assert_int_equal(one.text[14], '8');
@@ -233,7 +235,7 @@ int main(void)
         cmocka_unit_test(the_ceiling_is_told_at_once),
         cmocka_unit_test(a_silent_home_is_probed_by_one_record),
         cmocka_unit_test(a_foreign_home_is_refused),
-        cmocka_unit_test(an_idempotency_key_alone_names_the_job),
+        cmocka_unit_test(an_idempotency_key_names_the_job_and_a_routing_key_its_home),
         cmocka_unit_test(a_routing_key_alone_chooses_the_home),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

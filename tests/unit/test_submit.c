@@ -64,7 +64,7 @@ static void make(struct world *x)
         ERR_OK);
     assert_int_equal(workflows_add(x->workflows, w, NULL), ERR_OK);
     const struct submit_options so = {.producer = x->producer,
-                                     .boot = "boot",
+                                      .boot = "boot",
                                       .topics = &x->topics,
                                       .fn = x->fn,
                                       .quota = x->quota,
@@ -94,6 +94,17 @@ static void drop(struct world *x)
 }
 
 static const char body[] = "{\"workflow\":\"noop\",\"input\":{\"a\":1},\"metadata\":{\"m\":1}}";
+
+static struct submission *post_body(struct world *x, struct client *c, const char *key,
+                                    const char *text)
+{
+    const struct submit_request r = {.tenant = VIEW_LIT("acme"),
+                                     .body = view_of(text),
+                                     .idempotency = view_of(key),
+                                     .traceparent = VIEW_NONE};
+    *c = (struct client){0};
+    return submit_start(x->submit, &r, hear, c);
+}
 
 static struct submission *post(struct world *x, struct client *c, const char *key,
                                int64_t max_queued)
@@ -373,6 +384,44 @@ static void the_same_key_with_another_payload_is_refused(void **state)
     drop(&x);
 }
 
+/* With a routing key too the job lies in its home, and the Idempotency-Key alone is claimed before.
+ */
+static void both_keys_claim_one_and_go_home_by_the_other(void **state)
+{
+    (void)state;
+    static const char routed[] =
+        "{\"workflow\":\"noop\",\"input\":1,\"key\":\"site:a\",\"priority\":9}";
+    struct world x;
+    struct client c;
+    make(&x);
+    post_body(&x, &c, "k1", routed);
+    rig_run(x.rig);
+    assert_int_equal(x.rig->reserves, 2);
+    assert_int_equal(x.kafka.published, 1);
+    kafka_report(&x.kafka, ERR_OK);
+    rig_run(x.rig);
+    assert_true(c.is_accepted);
+    assert_string_equal(c.head.key, "site:a");
+    assert_int_equal(c.head.boost, 4);
+    struct job_id first = c.head.id;
+    post_body(&x, &c, NULL, routed);
+    rig_run(x.rig);
+    kafka_report(&x.kafka, ERR_OK);
+    rig_run(x.rig);
+    assert_int_equal(id_partition(&c.head.id), id_partition(&first));
+    x.rig->reserve_kind = FN_ADMIT_OTHER_PAYLOAD; /* seen at the claim */
+    post_body(&x, &c, "k1", "{\"workflow\":\"noop\",\"input\":1,\"key\":\"site:b\"}");
+    rig_run(x.rig);
+    assert_int_equal(x.rig->reserves, 3);
+    assert_int_equal(c.problem, PROBLEM_IDEMPOTENCY_MISMATCH);
+    x.rig->reserve_kind = FN_ADMIT_EXISTS; /* a job of that name without a routing key */
+    post_body(&x, &c, "k1", routed);
+    rig_run(x.rig);
+    assert_int_equal(c.problem, PROBLEM_IDEMPOTENCY_MISMATCH);
+    assert_int_equal(x.kafka.published, 2);
+    drop(&x);
+}
+
 static void without_redis_keyed_ones_wait_for_better_days(void **state)
 {
     (void)state;
@@ -463,6 +512,7 @@ int main(void)
         cmocka_unit_test(a_replay_is_answered_though_the_quota_is_used_up),
         cmocka_unit_test(one_that_was_only_reserved_is_published_again),
         cmocka_unit_test(the_same_key_with_another_payload_is_refused),
+        cmocka_unit_test(both_keys_claim_one_and_go_home_by_the_other),
         cmocka_unit_test(without_redis_keyed_ones_wait_for_better_days),
         cmocka_unit_test(a_full_quota_is_asked_about_once_and_then_refused_quickly),
         cmocka_unit_test(a_ready_record_goes_the_same_way),
