@@ -34,7 +34,8 @@ struct list_state { /* x->own; out is freed by list_end */
     struct buf out;
 };
 
-static const char *const list_fields[] = {"st", "wf", "cl", "cr", "sa", "en", "at", "ro", "ra"};
+static const char *const list_fields[] = {"st", "wf", "cl", "cr", "sa", "en",
+                                          "at", "ro", "ra", "us", "co"};
 enum {
     LIST_ST,
     LIST_WF,
@@ -45,6 +46,8 @@ enum {
     LIST_AT,
     LIST_RO,
     LIST_RA,
+    LIST_US,
+    LIST_CO,
     LIST_FIELDS
 };
 
@@ -109,6 +112,9 @@ static void list_put_job(struct list_state *l, const struct list_entry *e, const
     list_put_time(w, "created_at", r, LIST_CR);
     list_put_time(w, "started_at", r, LIST_SA);
     list_put_time(w, "ended_at", r, LIST_EN);
+    jw_kraw(w, "usage",
+            reply_str(reply_at(r, LIST_US))); /* JSON as the worker wrote it; null before the end */
+    jw_kraw(w, "cost", reply_str(reply_at(r, LIST_CO)));
     if (reply_str(reply_at(r, LIST_RO)).len)
         jw_kstr(w, "retry_of", reply_str(reply_at(r, LIST_RO)));
     if (reply_str(reply_at(r, LIST_RA)).len)

@@ -44,7 +44,7 @@ struct cli_job {
     char id[JOB_ID_LEN + 1], workflow[WORKFLOW_NAME_MAX], class_name[16];
     int64_t version, attempt;
     enum job_status status;
-    char reason[32]; /* of waiting */
+    char reason[32], on[200]; /* of waiting; on "": not said of what */
     int64_t until_ms;
     int64_t created_ms, ended_ms; /* 0 = not known */
     int64_t input_tokens, output_tokens;

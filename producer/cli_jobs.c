@@ -8,6 +8,7 @@
 #include "producer/cli_request.h"
 #include "producer/cli_table.h"
 #include "producer/cli_term.h"
+#include "producer/cli_wait.h"
 #include "schemas/job.h"
 
 enum {
@@ -156,6 +157,24 @@ static bool jobs_ask(struct cli_app *app, const char *method, const char *rest, 
     return ok;
 }
 
+/* A person who reads a job that waits is told in a sentence. */
+static void jobs_tell_waiting(const struct cli_app *app, struct view body)
+{
+    char reason[64], on[200];
+    struct view waiting = cli_json_raw(body, "waiting");
+    struct buf text;
+
+    if (json_raw_kind(waiting) != JSON_RAW_OBJECT ||
+        !cli_json_text(waiting, "reason", reason, sizeof reason))
+        return;
+    cli_json_text(waiting, "on", on, sizeof on);
+    buf_init(&text, PATH_BYTES);
+    cli_wait_put(&text, reason, on);
+    cli_wait_put_left(&text, cli_json_int(waiting, "until", 0), app->server.clock->wall_ms);
+    if (!text.failed) cli_term_say("waiting: %.*s", (int)text.len, text.data);
+    buf_fini(&text);
+}
+
 enum cli_exit cli_get(struct cli_app *app)
 {
     enum cli_exit code;
@@ -170,6 +189,7 @@ enum cli_exit cli_get(struct cli_app *app)
             code = jobs_put_json(buf_view(&answer));
         else
             code = jobs_put_json(buf_view(&pretty));
+        if (!is_raw) jobs_tell_waiting(app, buf_view(&answer));
     }
     buf_fini(&answer);
     buf_fini(&pretty);

@@ -8,6 +8,7 @@
 
 #include "producer/cli_json.h"
 #include "producer/cli_text.h"
+#include "producer/cli_wait.h"
 
 enum { LINE_BYTES = 100 };
 
@@ -190,15 +191,16 @@ static void lines_put_queued(struct buf *out, const struct cli_job *j)
     cli_text_put(out, view_of(j->class_name), CLI_ONE_LINE);
 }
 
-static void lines_put_waiting(struct buf *out, const struct cli_job *j)
+static void lines_put_waiting(struct buf *out, const struct cli_job *j, int64_t now_ms)
 {
     char until[CLOCK_TEXT];
 
-    buf_put_char(out, ' ');
-    cli_text_put(out, view_of(j->reason), CLI_ONE_LINE);
+    buf_put_str(out, " for ");
+    cli_wait_put(out, j->reason, j->on);
+    cli_wait_put_left(out, j->until_ms, now_ms);
     if (j->until_ms <= 0) return;
     clock_format(j->until_ms, until);
-    buf_printf(out, " until %s", until);
+    buf_printf(out, ", until %s", until);
 }
 
 static void lines_put_snapshot(struct buf *out, const struct cli_job *j)
@@ -234,7 +236,7 @@ static void lines_put_event(struct buf *out, const struct cli_job *j, const stru
     else if (e->type == EVENT_JOB_STARTED || e->type == EVENT_JOB_RESUMED)
         buf_printf(out, " attempt %lld", (long long)j->attempt);
     else if (e->type == EVENT_JOB_WAITING)
-        lines_put_waiting(out, j);
+        lines_put_waiting(out, j, e->ts_ms);
     else if (e->type == EVENT_RESET)
         buf_put_str(out, " history is gone; the job so far follows");
     else if (e->type == EVENT_JOB_SNAPSHOT)

@@ -7,6 +7,7 @@
 #include "producer/cli_screen.h"
 
 #include "producer/cli_text.h"
+#include "producer/cli_wait.h"
 
 enum {
     COLUMNS_MIN = 20,
@@ -69,7 +70,6 @@ static void screen_put_took(struct drawing *d, int64_t from_ms, int64_t to_ms)
 static void screen_put_head(struct drawing *d)
 {
     const struct cli_job *j = d->job;
-    char until[CLI_DURATION_TEXT];
 
     screen_color(d, "\x1b[1m");
     cli_text_put(&d->line, view_of(j->workflow[0] ? j->workflow : "job"), CLI_ONE_LINE);
@@ -78,9 +78,8 @@ static void screen_put_head(struct drawing *d)
     buf_printf(&d->line, "  %s", job_status_name(j->status));
     if (j->status == JOB_WAITING) {
         buf_put_str(&d->line, " for ");
-        cli_text_put(&d->line, view_of(j->reason), CLI_ONE_LINE);
-        cli_text_duration(j->until_ms - d->screen->now_ms, until);
-        if (j->until_ms > d->screen->now_ms) buf_printf(&d->line, ", %s", until);
+        cli_wait_put(&d->line, j->reason, j->on);
+        cli_wait_put_left(&d->line, j->until_ms, d->screen->now_ms);
     }
     screen_put_took(d, j->created_ms, j->ended_ms);
     if (j->attempt > 1) buf_printf(&d->line, "  attempt %lld", (long long)j->attempt);

@@ -16,8 +16,9 @@
  * rl:{<name>} budgets.
  * Made by fn_key. Meta fields: st status, ep epoch, ow owner incarnation ("" after a clean release), sq seq, cx
  * cancel flag (1), tn tenant, cl class, fp, wf name@version, cr created-ms, sa started-ms, en ended-ms, at attempt,
- * md metadata raw, og origin, dl deadline-ms, vw finished job view (JSON), rs reserved only (1), tk put there by a
- * rebuild, or by an owner that gave up: the next acquire is a takeover (1), ro retry_of, ra retried_as. */
+ * md metadata raw, og origin, dl deadline-ms, vw finished job view (JSON), us and co its usage and cost (JSON), rs
+ * reserved only (1), tk put there by a rebuild, or by an owner that gave up: the next acquire is a takeover (1), ro
+ * retry_of, ra retried_as. */
 struct fn;
 struct fn *fn_new(struct redis_port port); /* the port must outlive it */
 void fn_free(struct fn *f);                /* pending calls are dropped: their callbacks are not called */

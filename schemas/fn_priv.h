@@ -8,7 +8,7 @@
  * fn_args), copied once into the call (it may have to be repeated), and the answer is decoded by the call's own
  * function. */
 
-enum { FN_ARGV_MAX = 2 * FN_EVENTS_MAX + 32, FN_NUMBERS_MAX = 16, FN_KEYS_MAX = 5 };
+enum { FN_ARGV_MAX = 2 * FN_EVENTS_MAX + 40, FN_NUMBERS_MAX = 16, FN_KEYS_MAX = 5 };
 
 struct fn_args {
     struct view argv[FN_ARGV_MAX];

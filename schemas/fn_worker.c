@@ -2,6 +2,8 @@
  * stand in the order that the comment above each function of sluice_v1.lua gives. */
 #include "schemas/fn_priv.h"
 
+#include "common/base/json.h"
+
 #include <assert.h>
 
 static void fn_decode_lease(const struct fn_call *c, const struct err *e, const struct reply *r)
@@ -109,6 +111,16 @@ static void fn_arg_number_field(struct fn_args *a, const char *name, int64_t n)
     fn_arg_int(a, n);
 }
 
+/* A member of the finished view as a field of its own: lists show it without reading the view. */
+static void fn_arg_view_member(struct fn_args *a, struct view job, const char *member,
+                               const char *field)
+{
+    struct view value;
+    if (!job.len || !json_raw_member(job, view_of(member), &value)) return;
+    fn_arg(a, view_of(field));
+    fn_arg(a, value);
+}
+
 void fn_finish(struct fn *f, const struct fn_finish *p, fn_append_cb *cb, void *arg)
 {
     struct fn_args a;
@@ -134,6 +146,8 @@ void fn_finish(struct fn *f, const struct fn_finish *p, fn_append_cb *cb, void *
     }
     fn_arg(&a, VIEW_LIT("vw"));
     fn_arg(&a, p->view);
+    fn_arg_view_member(&a, p->view, "usage", "us");
+    fn_arg_view_member(&a, p->view, "cost", "co");
     fn_arg_number_field(&a, "at", p->attempt);
     fn_arg_number_field(&a, "sa", p->started_ms);
     if (p->job->metadata.len) { /* acquire could not know it, and admit may never have come */

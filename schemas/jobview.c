@@ -1,10 +1,11 @@
-/* The job as clients see it: the structure, its making and its writing. The fold is in jobview_fold.c, reading in
- * jobview_read.c.
+/* The job as clients see it: the structure, its making and its writing. The fold is in
+ * jobview_fold.c, reading in jobview_read.c.
  *
- * What is hard: the same view is made by the gateway (of a stream), by the worker (of what it does) and by the
- * rebuild (of a record), and a snapshot must go on where the events before it stopped. So the JSON form holds all
- * that the fold knows: written and read again it folds on alike, and it is the same bytes. And it is bounded:
- * outputs and text of steps have one ceiling together; what does not fit is left out and said to be left out. */
+ * What is hard: the same view is made by the gateway (of a stream), by the worker (of what it does)
+ * and by the rebuild (of a record), and a snapshot must go on where the events before it stopped.
+ * So the JSON form holds all that the fold knows: written and read again it folds on alike, and it
+ * is the same bytes. And it is bounded: outputs and text of steps have one ceiling together; what
+ * does not fit is left out and said to be left out. */
 #include "schemas/jobview_priv.h"
 
 #include <assert.h>
@@ -21,7 +22,8 @@ const char *jobview_step_status_name(enum jobview_step_status s)
     return jobview_step_statuses[s];
 }
 
-/* --- making and freeing ------------------------------------------------------------------------ */
+/* --- making and freeing ------------------------------------------------------------------------
+ */
 
 bool jobview_json_copy(struct jobview_json *ret, struct view v)
 {
@@ -121,7 +123,8 @@ bool jobview_end(struct jobview *v, enum job_status terminal, int64_t wall_ms, s
     return true;
 }
 
-/* --- steps and items --------------------------------------------------------------------------- */
+/* --- steps and items ---------------------------------------------------------------------------
+ */
 
 struct jobview_step *jobview_step_get(struct jobview *v, struct view id)
 {
@@ -198,7 +201,8 @@ void jobview_items_clear(struct jobview *v, struct jobview_step *s)
     s->running_count = 0;
 }
 
-/* --- bytes -------------------------------------------------------------------------------------- */
+/* --- bytes --------------------------------------------------------------------------------------
+ */
 
 void jobview_text_clear(struct jobview *v, struct jobview_text *t)
 {
@@ -244,7 +248,8 @@ bool jobview_json_set(struct jobview *v, struct jobview_json *j, struct view val
     return true;
 }
 
-/* --- writing ------------------------------------------------------------------------------------ */
+/* --- writing ------------------------------------------------------------------------------------
+ */
 
 static void jobview_put_text(struct jw *w, const struct jobview_text *t)
 {
@@ -331,6 +336,7 @@ static void jobview_put_waiting(struct jw *w, const struct jobview *v)
     jw_key(w, "waiting");
     jw_object(w);
     jw_kcstr(w, "reason", v->reason);
+    if (v->on[0]) jw_kcstr(w, "on", v->on);
     jw_key(w, "until");
     if (v->until_ms >= 0)
         jw_int(w, v->until_ms);

@@ -9,11 +9,11 @@
  *  steps[{id, status, attempt, items?{total, done, failed, running?[{item, attempt, text?, text_omitted?}]},
  *         started_at, ended_at, output?, output_omitted?, text?, text_omitted?, usage?, error?}],
  *  usage{input_tokens, output_tokens, calls}, cost, output, error{code, message, step?}, metadata?,
- *  waiting{reason, until}?, retry_of?, retried_as?}
+ *  waiting{reason, on?, until}?, retry_of?, retried_as?}
  * A step's status: running | retrying | completed | failed | skipped.
  *
  * Members of events that the fold reads, beside type, ts, step, item and attempt:
- *   job.started attempt · job.waiting reason, until · step.started items{total}? · step.delta text · step.retrying
+ *   job.started attempt · job.waiting reason, on?, until · step.started items{total}? · step.delta text · step.retrying
  *     usage?
  *   step.completed output | output_omitted, usage?, items{total, done, failed}? · step.failed error, usage?
  *   job.snapshot job · the four ends: output, error, usage, cost

@@ -1,5 +1,6 @@
-/* One event into the view. Two halves: the event's members are read and checked into a flat struct first, then
- * applied; so malformed data changes nothing, and the apply functions read like the table in jobview.h. */
+/* One event into the view. Two halves: the event's members are read and checked into a flat struct
+ * first, then applied; so malformed data changes nothing, and the apply functions read like the
+ * table in jobview.h. */
 #include "schemas/jobview_priv.h"
 
 #include <assert.h>
@@ -7,7 +8,7 @@
 struct jobview_event {
     int64_t ts, attempt, item, until;
     char step[STEP_ID_MAX];
-    char reason[JOBVIEW_REASON_MAX];
+    char reason[JOBVIEW_REASON_MAX], on[JOBVIEW_ON_MAX];
     struct view text, output, error, job;
     bool output_omitted, has_usage, has_items, has_cost;
     struct jobview_usage usage;
@@ -15,7 +16,8 @@ struct jobview_event {
     double cost;
 };
 
-/* --- reading ------------------------------------------------------------------------------------ */
+/* --- reading ------------------------------------------------------------------------------------
+ */
 
 static bool jobview_event_cost(struct view v, struct jobview_event *e)
 {
@@ -42,6 +44,8 @@ static bool jobview_event_member(enum event_type type, struct view key, struct v
     if (type == EVENT_STEP_PROGRESS) return true; /* the rest is the step's own */
     if (view_eq_str(key, "reason")) return jobview_get_text(v, e->reason, sizeof e->reason);
     if (view_eq_str(key, "until")) return jobview_event_until(v, e);
+    if (view_eq_str(key, "on") && type == EVENT_JOB_WAITING)
+        return jobview_get_text(v, e->on, sizeof e->on);
     if (view_eq_str(key, "output_omitted")) return jobview_get_bool(v, &e->output_omitted);
     if (view_eq_str(key, "usage")) return e->has_usage = jobview_get_usage(v, &e->usage);
     if (view_eq_str(key, "cost")) return jobview_event_cost(v, e);
@@ -86,7 +90,8 @@ static enum err_code jobview_event_read(enum event_type type, struct view data,
     return ERR_OK;
 }
 
-/* --- steps -------------------------------------------------------------------------------------- */
+/* --- steps --------------------------------------------------------------------------------------
+ */
 
 static void jobview_usage_add(struct jobview_usage *sum, const struct jobview_usage *u)
 {
@@ -187,7 +192,8 @@ static bool jobview_fold_step_failed(struct jobview *v, struct jobview_step *s,
     return true;
 }
 
-/* --- items of a foreach step -------------------------------------------------------------------- */
+/* --- items of a foreach step --------------------------------------------------------------------
+ */
 
 static bool jobview_item_open(struct jobview *v, struct jobview_step *s,
                               const struct jobview_event *e, bool with_text)
@@ -252,7 +258,8 @@ static enum err_code jobview_fold_step(struct jobview *v, enum event_type type,
     return ERR_OK;
 }
 
-/* --- the job ------------------------------------------------------------------------------------ */
+/* --- the job ------------------------------------------------------------------------------------
+ */
 
 static void jobview_fold_life(struct jobview *v, enum event_type type,
                               const struct jobview_event *e)
@@ -266,6 +273,7 @@ static void jobview_fold_life(struct jobview *v, enum event_type type,
         v->status = JOB_WAITING;
         v->until_ms = e->until;
         memcpy(v->reason, e->reason, sizeof v->reason);
+        memcpy(v->on, e->on, sizeof v->on);
     } else if (type == EVENT_JOB_RESUMED) {
         v->status = v->started_ms < 0 ? JOB_QUEUED : JOB_RUNNING;
     }

@@ -6,7 +6,7 @@
 /* Shared by jobview*.c alone. Raw JSON is kept as owned bytes, never as trees: what came in goes out byte for byte.
  * */
 
-enum { JOBVIEW_REASON_MAX = 64, JOBVIEW_JSON_MAX = 16 << 20 };
+enum { JOBVIEW_REASON_MAX = 64, JOBVIEW_ON_MAX = 200, JOBVIEW_JSON_MAX = 16 << 20 };
 
 struct jobview_json { /* owned; ptr NULL: absent */
     char *ptr;
@@ -68,7 +68,7 @@ struct jobview {
     struct jobview_usage seen, charged; /* shown: the larger */
     struct jobview_json output, error, metadata;
     bool is_waiting;
-    char reason[JOBVIEW_REASON_MAX];
+    char reason[JOBVIEW_REASON_MAX], on[JOBVIEW_ON_MAX]; /* on "": not said */
     int64_t until_ms; /* -1: none */
     char retry_of[JOB_ID_LEN + 1], retried_as[JOB_ID_LEN + 1];
     size_t bytes; /* of step outputs, errors and text */

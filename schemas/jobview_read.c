@@ -1,5 +1,6 @@
-/* A view from its JSON form. Strict about what it knows (a wrong type is ERR_INVALID), blind to what it does not: a
- * newer writer may add members. The whole text is checked first, so every slice taken is JSON. */
+/* A view from its JSON form. Strict about what it knows (a wrong type is ERR_INVALID), blind to
+ * what it does not: a newer writer may add members. The whole text is checked first, so every slice
+ * taken is JSON. */
 #include "schemas/jobview_priv.h"
 
 #include <math.h>
@@ -12,7 +13,8 @@ const struct json_limits *jobview_limits(void)
     return &limits;
 }
 
-/* --- members ------------------------------------------------------------------------------------ */
+/* --- members ------------------------------------------------------------------------------------
+ */
 
 bool jobview_get_int(struct view v, int64_t min, int64_t *ret)
 {
@@ -99,7 +101,8 @@ bool jobview_get_items(struct view v, struct jobview_items *ret)
     return ok;
 }
 
-/* --- steps -------------------------------------------------------------------------------------- */
+/* --- steps --------------------------------------------------------------------------------------
+ */
 
 /* What reading a member came to: false with memory or format to blame. */
 struct jobview_reading {
@@ -204,7 +207,8 @@ static bool jobview_read_step(struct jobview_reading *r, struct view json)
     return ok;
 }
 
-/* --- the job ------------------------------------------------------------------------------------ */
+/* --- the job ------------------------------------------------------------------------------------
+ */
 
 static bool jobview_read_steps(struct jobview_reading *r, struct view json)
 {
@@ -229,11 +233,13 @@ static bool jobview_read_class(struct jobview *v, struct view json)
 
 static bool jobview_read_waiting(struct jobview *v, struct view json)
 {
-    struct view reason, until;
+    struct view reason, on, until;
     v->is_waiting = true;
     if (json_raw_kind(json) != JSON_RAW_OBJECT ||
         !json_raw_member(json, VIEW_LIT("reason"), &reason) ||
         !jobview_get_text(reason, v->reason, sizeof v->reason))
+        return false;
+    if (json_raw_member(json, VIEW_LIT("on"), &on) && !jobview_get_text(on, v->on, sizeof v->on))
         return false;
     if (!json_raw_member(json, VIEW_LIT("until"), &until) || json_raw_kind(until) == JSON_RAW_NULL)
         return true;

@@ -76,9 +76,10 @@ static void test_a_life(void **state)
     assert_string_equal(j->class_name, "bulk");
     fold(w, "job.started", "\"attempt\":1,\"worker\":\"w1\"");
     assert_int_equal(j->status, JOB_RUNNING);
-    fold(w, "job.waiting", "\"reason\":\"budget\",\"until\":1767312009000");
+    fold(w, "job.waiting", "\"reason\":\"budget\",\"on\":\"main/gpt\",\"until\":1767312009000");
     assert_int_equal(j->status, JOB_WAITING);
     assert_string_equal(j->reason, "budget");
+    assert_string_equal(j->on, "main/gpt");
     fold(w, "job.resumed", "");
     assert_int_equal(j->status, JOB_RUNNING);
     fold(w, "step.started", "\"step\":\"say\",\"attempt\":1");

@@ -75,7 +75,7 @@ static void test_a_life(void **state)
     put(p, "job.resumed", "");
     put(p, "step.started", "\"step\":\"say\",\"attempt\":1");
     told(p, "job.started attempt 1\n"
-            "job.waiting budget until 2026-01-02T00:01:00.000Z\n"
+            "job.waiting for budget, about 60 s, until 2026-01-02T00:01:00.000Z\n"
             "job.resumed attempt 1\n"
             "step.started say\n");
     put(p, "step.delta", "\"step\":\"say\",\"attempt\":1,\"text\":\"Hel\"");

@@ -123,7 +123,7 @@ static void test_waiting(void **state)
              (long long)s->feed.ts_ms + 100 + 1000 + 4000);
     fold(s, "job.waiting", members);
     assert_true(view_starts(view_of(draw(s, (struct cli_screen){.columns = 80, .rows = 24})),
-                            "onboard  waiting for budget, 4.0s"));
+                            "onboard  waiting for budget, about 4 s"));
 }
 
 /* Every size from tiny on, with many steps, wide text and text that would steer a terminal. */

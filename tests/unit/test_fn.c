@@ -832,7 +832,8 @@ static void test_finish_carries_the_last_events(void **state)
     acquire(w, "w1:aa");
     int64_t e = w->lease.epoch;
     struct fn_finish r = {.job = &w->job, .lease_epoch = e, .id = {(uint64_t)e, 5}, .status = JOB_SUCCEEDED,
-                          .data = VIEW_LIT("{\"end\":1}"), .view = VIEW_LIT("{\"view\":1}"), .events = events,
+                          .data = VIEW_LIT("{\"end\":1}"),
+                          .view = VIEW_LIT("{\"view\":1,\"usage\":{\"calls\":2},\"cost\":0.25}"), .events = events,
                           .event_count = 2, .started_ms = 5, .ended_ms = w->head.created_ms + 100, .attempt = 1,
                           .results_ms = 7 * 86400000LL, .events_ms = 86400000};
     fn_finish(w->fn, &r, on_append, w); /* event 2 is missing: nothing happens */
@@ -850,7 +851,9 @@ static void test_finish_carries_the_last_events(void **state)
     }
     read_meta(w);
     assert_int_equal(w->meta.seq, 5);
-    assert_non_null(strstr(w->view.data, "vw={\"view\":1}"));
+    assert_non_null(strstr(w->view.data, "vw={\"view\":1,"));
+    assert_string_equal(field(w, "us"), "{\"calls\":2}"); /* for lists, which do not read views */
+    assert_string_equal(field(w, "co"), "0.25");
 }
 
 static void test_finish_needs_a_snapshot_when_the_stream_is_behind(void **state)

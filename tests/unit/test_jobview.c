@@ -104,6 +104,8 @@ static void test_life(void **state)
     FOLD(JOB_STARTED, "\"attempt\":1,\"worker\":\"w1\"");
     IS("status", "\"running\"");
     IS("started_at", "\"2026-11-24T21:00:01.000Z\"");
+    FOLD(JOB_WAITING, "\"reason\":\"budget\",\"on\":\"main/gpt\",\"until\":7");
+    IS("waiting", "{\"reason\":\"budget\",\"on\":\"main/gpt\",\"until\":7}");
     FOLD(JOB_WAITING, "\"reason\":\"retry\",\"until\":null");
     IS("waiting", "{\"reason\":\"retry\",\"until\":null}");
     FOLD(JOB_RESUMED, "");
@@ -324,6 +326,7 @@ static void test_version_rule(void **state)
         "{\"id\":\"01900000-0000-7003-8000-0000000000a0\",\"workflow\":\"a\",\"steps\":[{\"id\":\"s\"},{\"id\":\"s\"}]}",
         "{\"id\":\"01900000-0000-7003-8000-0000000000a0\",\"workflow\":\"a\",\"steps\":[{\"id\":\"s\",\"items\":{\"running\":[{\"item\":1},{\"item\":1}]}}]}",
         "{\"id\":\"01900000-0000-7003-8000-0000000000a0\",\"workflow\":\"a\",\"waiting\":{}}",
+        "{\"id\":\"01900000-0000-7003-8000-0000000000a0\",\"workflow\":\"a\",\"waiting\":{\"reason\":\"r\",\"on\":1}}",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(jobview_read(view_of(bad[i]), &got, &err), ERR_INVALID);
