@@ -99,6 +99,7 @@ struct pace_traded {
     bool is_probe;                /* the lease is the one call that tries whether the budget is open again */
     enum pace_reason reason;
     int64_t wait_ms;              /* nothing granted: ask again then */
+    int64_t eta_ms;               /* and when it is expected, not before wait_ms */
     enum pace_state state;
     enum pace_close close;        /* of CLOSED and PROBING */
     int64_t until_ms;             /* of CLOSED: from now */

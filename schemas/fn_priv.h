@@ -2,6 +2,7 @@
 #define SCHEMAS_FN_PRIV_H
 #include "common/base/list.h"
 #include "schemas/fn.h"
+#include "schemas/fn_pace.h"
 #include "schemas/fn_usage.h"
 
 /* Shared by fn*.c alone. A call is made in three steps: arguments are gathered as views on the stack (struct
@@ -36,6 +37,8 @@ union fn_cb {
     fn_append_cb *append;
     fn_beat_cb *beat;
     fn_take_cb *take;
+    fn_pace_cb *pace;
+    fn_pace_view_cb *pace_view;
     fn_usage_cb *usage;
 };
 
@@ -50,7 +53,7 @@ struct fn_call {
     union fn_cb cb;
     void *arg;
     unsigned tries;
-    size_t items;          /* fn_beat: homes asked */
+    size_t items;          /* fn_beat: homes asked; fn_pace_trade: flows told */
     size_t argc;
     struct view argv[];    /* the bytes follow */
 };

@@ -13,7 +13,7 @@
 #include "tests/sim/model_redis.h"
 #include <assert.h>
 
-enum { CONNS_MAX = 64, CHANNELS_MAX = 2000, ARGS_MAX = 300, TIMEOUT_MS = 5000, DIAL_MIN_MS = 10, DIAL_MS = 60, ARENA_MAX = 64 << 20 };
+enum { CONNS_MAX = 64, CHANNELS_MAX = 2000, ARGS_MAX = 400, TIMEOUT_MS = 5000, DIAL_MIN_MS = 10, DIAL_MS = 60, ARENA_MAX = 64 << 20 };
 
 struct model_redis {
     struct world *world;
