@@ -4,7 +4,7 @@
 
 #include <assert.h>
 
-enum { ADAPT_TPS_MAX = 64, ADAPT_PREFETCH = 500, ADAPT_GROUP_MAX = 160 };
+enum { ADAPT_TPS_MAX = 64, ADAPT_PREFETCH = 500, ADAPT_GROUP_MAX = 160, ADAPT_RARE_WAIT_MS = 1000 };
 
 /* --- intake ---------------------------------------------------------------------------------- */
 struct adapt_positions {
@@ -33,6 +33,12 @@ static void adapt_on_positions(void *arg, const struct err *e, const struct kafk
     free(op);
 }
 
+/* Two thirds of the partitions; empty while all goes well. */
+static bool adapt_is_rare(enum topic t)
+{
+    return topic_delay_ms(t) > 0 || t == TOPIC_SPILL_INTERACTIVE || t == TOPIC_SPILL_BULK;
+}
+
 static size_t adapt_tps(const struct adapt *a, const struct intake_tp *tps, size_t count,
                         struct kafka_tp *ret)
 {
@@ -40,7 +46,8 @@ static size_t adapt_tps(const struct adapt *a, const struct intake_tp *tps, size
     for (size_t i = 0; i < count; i++)
         ret[i] = (struct kafka_tp){.topic = a->topics->names[tps[i].topic],
                                    .partition = tps[i].partition,
-                                   .offset = tps[i].offset};
+                                   .offset = tps[i].offset,
+                                   .is_rare = adapt_is_rare(tps[i].topic)};
     return count;
 }
 
@@ -178,6 +185,7 @@ enum err_code adapt_join(struct adapt *a, const struct config *config, struct er
                                              .subscribe = a->topics->names[TOPIC_JOBS_INTERACTIVE],
                                              .session_timeout_ms = config->kafka.session_timeout_ms,
                                              .queued_messages_min = ADAPT_PREFETCH,
+                                             .rare_wait_ms = ADAPT_RARE_WAIT_MS,
                                              .events = &events,
                                              .arg = a};
     a->was_assigned = false;

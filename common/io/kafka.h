@@ -92,6 +92,9 @@ struct kafka_consumer_options {
     const char *subscribe; /* the one topic */
     int64_t session_timeout_ms;
     size_t queued_messages_min; /* prefetch per partition */
+    /* > 0: what is followed as rare has a handle of its own that waits so long for records. They
+     * come as soon as ever; what is saved is to name those partitions in every fetch. */
+    int64_t rare_wait_ms;
     const struct kafka_consumer_events *events;
     void *arg;
 };
@@ -113,6 +116,7 @@ struct kafka_tp {
     const char *topic;
     int32_t partition;
     int64_t offset; /* where to start (follow) */
+    bool is_rare;   /* follow: seldom has records; see rare_wait_ms */
 };
 typedef void kafka_positions_fn(void *arg, const struct err *e, const struct kafka_committed *list,
                                 size_t count);

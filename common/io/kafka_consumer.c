@@ -15,6 +15,10 @@
  * by itself; it is over when rd_kafka_consumer_closed says so. A broker that does not answer is
  * given LEAVE_MS; then the group throws us out by the session time-out, and that is as good.
  *
+ * A fetch names every partition it asks for, and the broker walks them all (3 ms for 96). What
+ * seldom has records is therefore fetched by a second handle, which is in no group and is only told
+ * what to read; it waits longer for its answers.
+ *
  * A member that was told to join but not yet what it gets must not be destroyed: librdkafka before
  * 2.3 then ends the process with an assertion (the cooperative assignor's state, its issue 4312).
  * Who joined cannot be seen from outside, who was given something (or nothing) can: until then the
@@ -26,6 +30,7 @@ enum {
     CONSUMER_BEAT_MS = 300,
     CONSUMER_POLL_MS = 500,
     CONSUMER_LEAVE_POLL_MS = 10,
+    CONSUMER_FETCH_WAIT_MS = 100,
     CONSUMER_LEAVE_MS = 10000,
     CONSUMER_EVENTS_TURN_MAX = 64,
     CONSUMER_SOUND_VERSION = 0x02030000
@@ -214,16 +219,19 @@ static void consumer_has_left(struct kafka_consumer *c)
 
 static void consumer_serve(struct kafka_consumer *c)
 {
-    struct kafka_core *k = c->core; /* events live no longer than their handle */
+    struct kafka_core *k = c->core, *rare = c->rare; /* events live no longer than their handle */
     consumer_enter(c);
     kafka_core_ref(k);
+    if (rare) kafka_core_ref(rare);
     consumer_drain(c, k->queue);
+    if (!c->is_freed && rare) consumer_drain(c, rare->queue);
     if (!c->is_freed && c->close_queue) consumer_drain(c, c->close_queue);
     if (!c->is_freed && c->is_leaving && !c->has_left &&
         (!c->close_queue || rd_kafka_consumer_closed(k->rk) ||
          loop_clock(c->loop)->mono_ms >= c->leave_by_ms))
         consumer_has_left(c);
     if (!c->is_freed && c->followed_list.count > 0) c->events.on_readable(c->arg);
+    if (rare) kafka_core_unref(rare);
     kafka_core_unref(k);
     consumer_leave_call(c);
 }
@@ -244,15 +252,17 @@ static void consumer_tick(void *arg)
 /* --- life --------------------------------------------------------------------------------- */
 
 static struct kafka_core *consumer_core(struct kafka_consumer *c,
-                                        const struct kafka_consumer_options *o, struct err *err)
+                                        const struct kafka_consumer_options *o, int64_t wait_ms,
+                                        struct err *err)
 {
-    char session[24], heartbeat[24], queued[24];
+    char session[24], heartbeat[24], queued[24], wait[24];
     /* Members hear of a rebalance by their next heartbeat: this is how long a round takes, not how
      * soon we are missed. */
     int64_t beat_ms =
         o->session_timeout_ms / 4 < CONSUMER_BEAT_MS ? o->session_timeout_ms / 4 : CONSUMER_BEAT_MS;
     snprintf(session, sizeof session, "%lld", (long long)o->session_timeout_ms);
     snprintf(heartbeat, sizeof heartbeat, "%lld", (long long)beat_ms);
+    snprintf(wait, sizeof wait, "%lld", (long long)wait_ms);
     snprintf(queued, sizeof queued, "%zu", o->queued_messages_min);
     const struct kafka_default ours[] = {
         {"group.id", o->group, false},
@@ -270,7 +280,7 @@ static struct kafka_core *consumer_core(struct kafka_consumer *c,
         {"fetch.max.bytes", "8388608", false},
         /* One fetch is under way per broker: a partition that becomes readable again waits for it.
          */
-        {"fetch.wait.max.ms", "100", false},
+        {"fetch.wait.max.ms", wait, false},
         {"fetch.error.backoff.ms", "100", false},
         {"fetch.queue.backoff.ms", "20", true}, /* since 2.2: 1000 by default */
     };
@@ -312,14 +322,22 @@ struct kafka_consumer *kafka_consumer_new(struct loop *l, struct log *log,
     list_init(&c->followed_list);
     list_init(&c->jobs);
     err_set(err, ERR_NOMEM, "kafka consumer: no memory");
-    if (c->subscribe && c->owned && c->scratch && c->followed) c->core = consumer_core(c, o, err);
-    if (c->core && consumer_subscribe(c, err) == ERR_OK) {
+    if (c->subscribe && c->owned && c->scratch && c->followed)
+        c->core = consumer_core(c, o, CONSUMER_FETCH_WAIT_MS, err);
+    if (c->core && o->rare_wait_ms > 0) c->rare = consumer_core(c, o, o->rare_wait_ms, err);
+    bool has_cores = c->core && (c->rare || o->rare_wait_ms <= 0);
+    if (has_cores && consumer_subscribe(c, err) == ERR_OK) {
         c->core->on_wake = consumer_wake;
         c->core->arg = c;
+        if (c->rare) {
+            c->rare->on_wake = consumer_wake;
+            c->rare->arg = c;
+        }
         consumer_set_timer(c, CONSUMER_POLL_MS);
         return c;
     }
     if (c->core) kafka_core_retire(c->core, NULL, NULL);
+    if (c->rare) kafka_core_retire(c->rare, NULL, NULL);
     consumer_free_memory(c);
     return NULL;
 }
@@ -359,5 +377,6 @@ void kafka_consumer_free(struct kafka_consumer *c)
     kafka_follow_forget(c, -1, NULL);
     c->core->is_fragile = !c->has_been_assigned && rd_kafka_version() < CONSUMER_SOUND_VERSION;
     kafka_core_retire(c->core, NULL, NULL);
+    if (c->rare) kafka_core_retire(c->rare, NULL, NULL);
     consumer_leave_call(c);
 }

@@ -50,17 +50,31 @@ static void follow_remove(struct kafka_consumer *c, struct kafka_followed *f)
     free(f);
 }
 
+static void follow_unassign(struct kafka_core *core, const rd_kafka_topic_partition_list_t *list)
+{
+    if (list->cnt == 0) return;
+    rd_kafka_error_t *error = rd_kafka_incremental_unassign(core->rk, list);
+    if (error) rd_kafka_error_destroy(error); /* not assigned: so much the better */
+}
+
 void kafka_follow_forget(struct kafka_consumer *c, int32_t partition,
                          rd_kafka_topic_partition_list_t *list)
 {
+    rd_kafka_topic_partition_list_t *rare = rd_kafka_topic_partition_list_new(16);
     struct list_link *k = list_first(&c->followed_list);
     while (k) {
         struct kafka_followed *f = LIST_ITEM(k, struct kafka_followed, link);
         k = list_next(&c->followed_list, k);
         if (partition >= 0 && f->partition != partition) continue;
-        if (list) rd_kafka_topic_partition_list_add(list, f->topic, f->partition);
+        if (f->core == c->rare) {
+            rd_kafka_topic_partition_list_add(rare, f->topic, f->partition);
+        } else if (list) {
+            rd_kafka_topic_partition_list_add(list, f->topic, f->partition);
+        }
         follow_remove(c, f);
     }
+    follow_unassign(c->rare, rare);
+    rd_kafka_topic_partition_list_destroy(rare);
 }
 
 static struct kafka_followed *follow_add(struct kafka_consumer *c, const struct kafka_tp *tp)
@@ -75,10 +89,28 @@ static struct kafka_followed *follow_add(struct kafka_consumer *c, const struct 
         return NULL;
     }
     f->partition = tp->partition;
+    f->core = tp->is_rare && c->rare ? c->rare : c->core;
     f->next = tp->offset >= 0 ? tp->offset : -1;
     list_push(&c->followed_list, &f->link);
-    f->queue = kafka_core_partition(c->core, tp->topic, tp->partition);
+    f->queue = kafka_core_partition(f->core, tp->topic, tp->partition);
     return f;
+}
+
+static enum err_code follow_assign(struct kafka_core *core,
+                                   const rd_kafka_topic_partition_list_t *list, struct err *err)
+{
+    if (list->cnt == 0) return ERR_OK;
+    enum err_code code = kafka_err_take(err, rd_kafka_incremental_assign(core->rk, list), "follow");
+    if (code == ERR_OK) kafka_core_wake(core); /* something stale may still have come in between */
+    return code;
+}
+
+static void follow_undo(struct kafka_consumer *c, const rd_kafka_topic_partition_list_t *list)
+{
+    for (int i = 0; i < list->cnt; i++) {
+        struct kafka_followed *f = follow_find(c, list->elems[i].topic, list->elems[i].partition);
+        if (f) follow_remove(c, f);
+    }
 }
 
 enum err_code kafka_consumer_follow(struct kafka_consumer *c, const struct kafka_tp *tps,
@@ -86,35 +118,40 @@ enum err_code kafka_consumer_follow(struct kafka_consumer *c, const struct kafka
 {
     enum err_code code = ERR_OK;
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)count + 1);
+    rd_kafka_topic_partition_list_t *rare = rd_kafka_topic_partition_list_new((int)count + 1);
     for (size_t i = 0; i < count && code == ERR_OK; i++) {
         const struct kafka_tp *tp = &tps[i];
         bool is_ours =
             tp->partition >= 0 && tp->partition < KAFKA_PARTITIONS_MAX && c->owned[tp->partition];
         if (!is_ours || follow_find(c, tp->topic, tp->partition)) continue;
-        if (!follow_add(c, tp)) code = err_set(err, ERR_NOMEM, "follow %s: no room", tp->topic);
-        rd_kafka_topic_partition_list_add(list, tp->topic, tp->partition)->offset =
-            tp->offset >= 0 ? tp->offset : RD_KAFKA_OFFSET_BEGINNING;
+        struct kafka_followed *f = follow_add(c, tp);
+        if (!f) code = err_set(err, ERR_NOMEM, "follow %s: no room", tp->topic);
+        rd_kafka_topic_partition_list_add(f && f->core == c->rare ? rare : list, tp->topic,
+                                          tp->partition)
+            ->offset = tp->offset >= 0 ? tp->offset : RD_KAFKA_OFFSET_BEGINNING;
     }
-    if (code == ERR_OK && list->cnt > 0)
-        code = kafka_err_take(err, rd_kafka_incremental_assign(c->core->rk, list), "follow");
-    for (int i = 0; i < list->cnt && code != ERR_OK; i++) {
-        struct kafka_followed *f = follow_find(c, list->elems[i].topic, list->elems[i].partition);
-        if (f) follow_remove(c, f);
+    if (code == ERR_OK) code = follow_assign(c->rare, rare, err);
+    if (code == ERR_OK) {
+        code = follow_assign(c->core, list, err);
+        if (code != ERR_OK) follow_unassign(c->rare, rare);
     }
-    if (code == ERR_OK && list->cnt > 0)
-        kafka_core_wake(c->core); /* something stale may still have come in between */
+    if (code != ERR_OK) {
+        follow_undo(c, rare);
+        follow_undo(c, list);
+    }
     rd_kafka_topic_partition_list_destroy(list);
+    rd_kafka_topic_partition_list_destroy(rare);
     return code;
 }
 
 /* --- keeping the sequence whole ----------------------------------------------------------- */
 
-static void follow_seek(struct kafka_consumer *c, struct kafka_followed *f)
+static void follow_seek(struct kafka_followed *f)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(list, f->topic, f->partition)->offset =
         f->next >= 0 ? f->next : RD_KAFKA_OFFSET_BEGINNING;
-    rd_kafka_error_t *error = rd_kafka_seek_partitions(c->core->rk, list, 0); /* 0: does not wait */
+    rd_kafka_error_t *error = rd_kafka_seek_partitions(f->core->rk, list, 0); /* 0: does not wait */
     if (error) rd_kafka_error_destroy(error); /* the tick tries again */
     rd_kafka_topic_partition_list_destroy(list);
 }
@@ -127,7 +164,7 @@ void kafka_follow_tick(struct kafka_consumer *c)
         struct kafka_followed *f = LIST_ITEM(k, struct kafka_followed, link);
         if (!f->is_seeking || now - f->sought_ms < FOLLOW_SEEK_MS) continue;
         f->sought_ms = now;
-        follow_seek(c, f);
+        follow_seek(f);
     }
 }
 
@@ -142,7 +179,7 @@ static bool follow_accept(struct kafka_consumer *c, struct kafka_followed *f, in
             f->is_seeking = true;
             f->gap_offset = offset;
             f->sought_ms = loop_clock(c->loop)->mono_ms;
-            follow_seek(c, f);
+            follow_seek(f);
             return false;
         }
         log_event(c->log, LOG_WARN, VIEW_NONE, "kafka_records_gone", LOG_S("topic", f->topic),
@@ -170,7 +207,7 @@ bool kafka_consumer_read(struct kafka_consumer *c, const char *topic, int32_t pa
         }
         if (follow_accept(c, f, m->offset)) {
             struct record_in rec;
-            struct kafka_core *k = c->core; /* the message lives no longer than its handle */
+            struct kafka_core *k = f->core; /* the message lives no longer than its handle */
             kafka_core_ref(k);
             kafka_record_of(m, f->topic, false, &rec);
             handle(arg, &rec);

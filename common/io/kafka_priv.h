@@ -98,6 +98,7 @@ struct kafka_followed {
     struct list_link link;
     char *topic;
     int32_t partition;
+    struct kafka_core *core; /* the consumer's, or its rare one */
     rd_kafka_queue_t *queue;
     int64_t next;       /* offset of the record to hand over next; -1: whichever comes */
     int64_t sought_ms;  /* when seeking */
@@ -109,6 +110,7 @@ struct kafka_consumer {
     struct loop *loop;
     struct log *log;
     struct kafka_core *core;
+    struct kafka_core *rare; /* fetches what seldom has records; in no group. May be NULL */
     struct kafka_consumer_events events;
     void *arg;
     char *subscribe;
@@ -127,8 +129,8 @@ struct kafka_consumer {
     bool is_leaving, has_left, is_freed;
 };
 
-/* Unassigns nothing: forgets the queues of all that is followed for a partition (-1: of all) and,
- * when list is not NULL, adds them to it. */
+/* Forgets the queues of all that is followed for a partition (-1: of all). Rare ones are unassigned;
+ * the others are not, but added to list when it is not NULL. */
 void kafka_follow_forget(struct kafka_consumer *c, int32_t partition,
                          rd_kafka_topic_partition_list_t *list);
 void kafka_follow_tick(struct kafka_consumer *c); /* now and then: seeks that led nowhere */

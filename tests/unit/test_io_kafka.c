@@ -456,7 +456,8 @@ static void on_positions(void *arg, const struct err *e, const struct kafka_comm
         }
         m->next[which][k->partition] = start;
         m->is_following[k->partition] = true;
-        tps[n++] = (struct kafka_tp){.topic = k->topic, .partition = k->partition, .offset = start};
+        tps[n++] = (struct kafka_tp){
+            .topic = k->topic, .partition = k->partition, .offset = start, .is_rare = which == 1};
     }
     if (n > 0) assert_int_equal(kafka_consumer_follow(m->c, tps, n, NULL), ERR_OK);
     if (n > 0)
@@ -525,6 +526,7 @@ static void join(struct rig *r, int i)
                                        .subscribe = r->jobs,
                                        .session_timeout_ms = 6000,
                                        .queued_messages_min = 100,
+                                       .rare_wait_ms = 1000,
                                        .events = &events,
                                        .arg = &r->m[i]};
     r->m[i].c = kafka_consumer_new(r->l, r->log, &o, NULL);
