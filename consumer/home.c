@@ -60,6 +60,7 @@ static void home_drop_items(struct home *h)
             struct item *it = LIST_ITEM(k, struct item, link);
             if (it->state == ITEM_RUNNING) {
                 list_remove(&j->items, k);
+                item_told(it); /* the next owner's to tell */
                 it->home = NULL;
                 it->job = NULL;
             } else {

@@ -43,6 +43,7 @@ struct home {
     unsigned commits_out;
     bool has_commit_failed;
     int64_t round_ms;
+    int64_t ready_ms; /* READY since; monotonic */
 };
 
 struct home *home_new(struct worker *w, uint32_t partition); /* NULL: no memory */
@@ -93,9 +94,10 @@ void home_ended_elsewhere(struct home *h, const struct job_id *id); /* Redis say
 void home_unbuilt(struct home *h);
 void home_set_built(struct home *h, bool is_built);
 void home_unblock(struct home *h);
-/* home_tell.c: new jobs that wait here are told to Redis, should their gateway not have done it.
- * After a beat that found the view whole. */
+/* home_tell.c: new jobs that wait here are told to Redis, should their gateway not have done it;
+ * and when all are, that too. After a beat that found the view whole. */
 void home_tell_waiting(struct home *h);
+void item_told(struct item *it); /* Redis knows of it */
 /* home_close.c: canceled jobs that nobody runs */
 void home_canceled(struct home *h, struct known_job *j);
 void home_close_pending(struct home *h);

@@ -30,7 +30,7 @@ void item_free_of(struct worker *w, struct item *it)
 {
     item_unwait(w, it);
     if (list_linked(&it->link)) list_remove(&it->job->items, &it->link);
-    if (list_linked(&it->untold)) list_remove(&it->home->untold, &it->untold);
+    item_told(it);
     if (it->topic != TOPIC_COUNT) w->item_bytes -= item_bytes(it);
     item_free(it);
 }

@@ -103,6 +103,7 @@ static void home_become_ready(struct home *h)
     struct known_job *j;
     size_t cursor = 0;
     h->state = HOME_READY;
+    h->ready_ms = h->w->ports.clock->mono_ms;
     log_event(h->w->ports.log, LOG_INFO, VIEW_NONE, "home_ready", LOG_N("partition", h->partition),
               LOG_N("jobs", known_open(h->known)), LOG_N("state_offset", h->tail));
     while ((j = known_each(h->known, &cursor)) != NULL) {

@@ -4,10 +4,19 @@
  * gateway that dies meanwhile takes its admits along, and a job that waits for its time or for its
  * turn may be days away from the lease that would make its entry: until then its id would be
  * unknown. To admit what is there already changes nothing, so nobody needs to be asked first; each
- * record is told once while it is in memory, again only after an error. */
+ * record is told once while it is in memory, again only after an error.
+ *
+ * When all that was read a while ago is known, the owner says so: until then a gateway that has
+ * seen trouble calls no id of this home unknown. What is still unread, behind a full lane or the
+ * head of a delay tier, is not covered. */
 #include "consumer/home.h"
 
 enum { HOME_TELL_MS = 1000, HOME_TELL_BEAT_MAX = 256, HOME_TELL_LOOK_MAX = 1024 };
+
+void item_told(struct item *it)
+{
+    if (list_linked(&it->untold)) list_remove(&it->home->untold, &it->untold);
+}
 
 static void home_on_told(void *arg, const struct err *e, const struct fn_admitted *a)
 {
@@ -18,7 +27,7 @@ static void home_on_told(void *arg, const struct err *e, const struct fn_admitte
     for (struct list_link *k = j ? list_first(&j->items) : NULL; k; k = list_next(&j->items, k)) {
         struct item *it = LIST_ITEM(k, struct item, link);
         it->is_telling = false;
-        if (!e && list_linked(&it->untold)) list_remove(&h->untold, &it->untold);
+        if (!e) item_told(it);
     }
 }
 
@@ -37,6 +46,13 @@ static bool home_tell(struct home *h, struct item *it)
     return true;
 }
 
+/* What was read a while ago is known. */
+static bool home_is_told(const struct home *h, int64_t old)
+{
+    struct list_link *first = list_first(&h->untold);
+    return h->ready_ms <= old && (!first || LIST_ITEM(first, struct item, untold)->read_ms > old);
+}
+
 void home_tell_waiting(struct home *h)
 {
     int64_t old = h->w->ports.clock->mono_ms - HOME_TELL_MS;
@@ -45,13 +61,15 @@ void home_tell_waiting(struct home *h)
         struct item *it = LIST_ITEM(k, struct item, untold);
         next = list_next(&h->untold, k);
         look--;
-        if (it->read_ms > old) return; /* by age */
+        if (it->read_ms > old) break; /* by age */
         if (it->is_telling) continue;
         if (known_phase(it->job) != LEDGER_NEW || it->job->is_settled) {
-            list_remove(&h->untold, &it->untold); /* it was begun once: the entry was made then */
+            item_told(it); /* it was begun once: the entry was made then */
             continue;
         }
         if (!home_tell(h, it)) return;
         left--;
     }
+    if (home_is_told(h, old))
+        fn_tell(h->w->ports.fn, h->partition, HOME_TELL_MS, worker_ignore_done, NULL);
 }

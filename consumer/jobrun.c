@@ -118,8 +118,6 @@ bool jobrun_begin(struct worker *w, struct item *item)
     list_push(&w->run_list, &r->link);
     item->state = ITEM_RUNNING;
     if (item->job) item->job->run = r;
-    if (list_linked(&item->untold)) /* the lease makes the entry */
-        list_remove(&item->home->untold, &item->untold);
     metric_observe(w->meters.queue_seconds, (double)(r->begun_ms - item->read_ms) / 1000);
     jobrun_acquire(r);
     return true;
@@ -226,6 +224,7 @@ static void jobrun_on_lease(void *arg, const struct err *e, const struct fn_leas
         return;
     }
     h = worker_home(r->w, (uint32_t)jobrun_partition(r));
+    if (l->kind != FN_LEASE_UNBUILT) item_told(r->item);
     switch (l->kind) {
     case FN_LEASE_OK:
         jobrun_acquired(r, l);

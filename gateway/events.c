@@ -73,7 +73,7 @@ static void events_found(void *arg, const struct err *e, const struct fn_meta *m
         return;
     }
     if (x->cursor.seq > 0 && job_status_is_terminal(m->status) &&
-        x->cursor.seq == (uint64_t)m->seq) {
+        x->cursor.seq == (uint64_t)m->seq && x->cursor.epoch == (uint64_t)m->epoch) {
         const struct answer a = {.status = 204}; /* it has everything: EventSource stops asking */
         metric_add(x->s->resumed_past_end, 1);
         exchange_answer(x, &a);

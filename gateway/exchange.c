@@ -202,16 +202,46 @@ void exchange_refuse(struct exchange *x, enum problem problem, const char *detai
     exchange_problem(x, &b, status == 503 || status == 429 ? 1 : 0);
 }
 
+static void exchange_not_yet(struct exchange *x)
+{
+    exchange_refuse(x, PROBLEM_UNAVAILABLE, "the view of this job's home is not whole yet");
+}
+
+void exchange_impossible(struct exchange *x)
+{
+    exchange_refuse(x, PROBLEM_NOT_FOUND, NULL);
+}
+
+static void exchange_on_told(void *arg, const struct err *e, struct view verdict)
+{
+    struct exchange *x = arg;
+    struct service *s = x->s;
+    uint32_t home = id_partition(&x->job);
+    int64_t age_ms = -1;
+    bool is_said = !e && view_i64(verdict, &age_ms) && age_ms >= 0;
+    if (is_said && x->start_ms - age_ms > s->doubt_ms) s->is_told[home] = true;
+    if (!exchange_held(x)) return;
+    if (s->is_told[home])
+        exchange_refuse(x, PROBLEM_NOT_FOUND, NULL);
+    else
+        exchange_not_yet(x);
+}
+
 void exchange_unknown(struct exchange *x, bool built)
 {
     /* Accepted jobs may not stand in the view yet when Redis was away or slow: their ids are never
      * called unknown. */
-    int64_t now = x->s->clock->mono_ms;
-    bool is_sure = now >= x->s->sure_ms && now - x->start_ms < EXCHANGE_SURE_MS;
-    if (built && is_sure)
+    struct service *s = x->s;
+    bool is_late = s->clock->mono_ms - x->start_ms >= EXCHANGE_SURE_MS;
+    uint32_t home = id_partition(&x->job);
+    if (!built || is_late) {
+        exchange_not_yet(x);
+    } else if (s->is_told[home]) {
         exchange_refuse(x, PROBLEM_NOT_FOUND, NULL);
-    else
-        exchange_refuse(x, PROBLEM_UNAVAILABLE, "the view of this job's home is not whole yet");
+    } else {
+        exchange_hold(x);
+        fn_told(s->fn, home, exchange_on_told, x);
+    }
 }
 
 /* --- streams --- */

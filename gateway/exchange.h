@@ -24,7 +24,7 @@ struct route_stats { /* series of one route, found once */
     struct metric_series *seconds;
 };
 
-/* What endpoints need of the process; gateway.c fills it. Everything borrowed. */
+/* What endpoints need of the process; service.c fills it. */
 struct service {
     const struct config *config;
     struct loop *loop;
@@ -44,10 +44,13 @@ struct service {
     struct submit *submit;
     struct folds *folds;
     struct tails *tails;
-    char boot[64];   /* Redis' boot id, "" = not known */
-    int64_t sure_ms; /* unknown ids are known to be unknown from then on (monotonic): Redis was away
-                        before */
-    bool is_kafka_ready; /* topics are there */
+    char boot[64]; /* Redis' boot id, "" = not known */
+    int64_t asked_ms; /* for the boot id */
+    bool is_asking, has_met_redis;
+    int64_t doubt_ms; /* the last sign of trouble with Redis, monotonic: the view may lack accepted
+                         jobs */
+    bool is_told[JOB_ID_PARTITIONS_MAX]; /* this home's owner has said since that it lacks none */
+    bool is_kafka_ready;                 /* topics are there */
     bool is_stopping;
     struct buf scratch; /* for bodies of answers: reset by who uses it */
     struct list exchanges;
@@ -85,6 +88,8 @@ struct exchange {
     char *accepted; /* body of the 202 that may still have to be given; owned */
 };
 
+/* service.c: something was slow or away; the view may lack accepted jobs */
+void service_doubt(struct service *s);
 /* exchange.c */
 struct exchange *exchange_new(struct service *s, struct httpd_request *r); /* NULL: no memory */
 /* Frees those that still wait for an answer that will never come. */
@@ -106,9 +111,11 @@ void exchange_answer(struct exchange *x, const struct answer *a);
 void exchange_problem(struct exchange *x, const struct problem_body *b, int64_t retry_after_s);
 /* A problem without particulars. */
 void exchange_refuse(struct exchange *x, enum problem problem, const char *detail);
-/* 404, the same for everything that is not there for this caller; 503 while its home is not built.
- */
+/* 404, the same for everything that is not there for this caller; 503 while its home is not built,
+ * or may lack accepted jobs. May ask Redis first: returns, and answers later. */
 void exchange_unknown(struct exchange *x, bool built);
+/* An id that no job can ever have. */
+void exchange_impossible(struct exchange *x);
 /* Begins a stream of x->watcher; the exchange lives until the stream ends. */
 void exchange_stream(struct exchange *x);
 /* Is this job the caller's to see? */

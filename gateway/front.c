@@ -101,7 +101,7 @@ static void front_dispatch(struct exchange *x, const struct route_match *m)
     if (front_is_job_route(m->route->id)) {
         struct job_id id;
         if (!id_parse(m->param, &id) || id_partition(&id) >= x->s->space.partitions) {
-            exchange_unknown(x, true);
+            exchange_impossible(x);
             return;
         }
         x->job = id;

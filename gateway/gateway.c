@@ -48,7 +48,7 @@ static bool gateway_is_ready(void *arg, struct buf *reason)
         buf_put_str(reason, "waiting for Kafka and its topics");
     else if (!producer_is_well(g->s.producer))
         buf_put_str(reason, "Kafka does not acknowledge records");
-    else if (!g->was_redis_up)
+    else if (!g->s.has_met_redis)
         buf_put_str(reason, "waiting for Redis");
     else {
         if (!is_redis_up)
@@ -61,22 +61,10 @@ static bool gateway_is_ready(void *arg, struct buf *reason)
 
 /* --- Redis --- */
 
-static void gateway_on_boot(void *arg, const struct err *e, struct view verdict)
-{
-    struct gateway *g = arg;
-    if (e || !view_copy(verdict, g->s.boot, sizeof g->s.boot)) {
-        g->s.boot[0] = '\0'; /* asked again when the connection is up again, and by the tick */
-        return;
-    }
-    g->was_redis_up = true;
-}
-
 static void gateway_on_redis(void *arg, bool is_up)
 {
     struct gateway *g = arg;
-    g->s.boot[0] = '\0';
-    g->s.sure_ms = g->s.clock->mono_ms + g->config->consumer.lease_ttl_ms;
-    if (is_up && g->s.fn) fn_boot(g->s.fn, gateway_on_boot, g);
+    service_link(&g->s, is_up);
 }
 
 static enum err_code gateway_open_redis(struct gateway *g, struct err *err)
@@ -96,10 +84,7 @@ static enum err_code gateway_open_redis(struct gateway *g, struct err *err)
     if (!g->reads) return err->code;
     o.name = "doorbells";
     g->doorbells = redis_conn_new(g->loop, g->log, &o, err);
-    if (!g->doorbells) return err->code;
-    g->s.reads = redis_conn_port(g->reads);
-    g->s.fn = fn_new(redis_conn_port(g->commands));
-    return g->s.fn ? ERR_OK : err_set(err, ERR_NOMEM, "out of memory");
+    return g->doorbells ? ERR_OK : err->code;
 }
 
 /* --- Kafka --- */
@@ -137,61 +122,26 @@ static enum err_code gateway_open_kafka(struct gateway *g, struct err *err)
     g->kafka_settings = calloc(c->kafka.setting_count + 1, sizeof *g->kafka_settings);
     if (!g->kafka_settings) return err_set(err, ERR_NOMEM, "out of memory");
     g->kafka_options = install_kafka_options(c, "sluice-gateway", g->kafka_settings);
-    g->s.kafka = &g->kafka_options;
     const struct kafka_producer_options o = {.common = g->kafka_options,
                                              .linger_ms = c->kafka.linger_ms,
                                              .message_timeout_ms = c->kafka.message_timeout_ms,
                                              .queue_messages_max = GATEWAY_KAFKA_MESSAGES_MAX,
                                              .queue_kbytes_max = GATEWAY_KAFKA_KBYTES_MAX};
     g->kafka = kafka_producer_new(g->loop, g->log, &o, err);
-    if (!g->kafka) return err->code;
-    const struct producer_options p = {.port = kafka_producer_port(g->kafka),
-                                       .topics = &g->s.topics,
-                                       .partitions = (uint32_t)c->kafka.partitions,
-                                       .outstanding_max = GATEWAY_UNDER_WAY_MAX};
-    g->s.producer = producer_new(&p);
-    return g->s.producer ? ERR_OK : err_set(err, ERR_NOMEM, "out of memory");
+    return g->kafka ? ERR_OK : err->code;
 }
 
 /* --- the parts between --- */
 
-static bool gateway_make_parts(struct gateway *g)
+static enum err_code gateway_make_parts(struct gateway *g, struct service_options *o,
+                                        struct err *err)
 {
-    struct service *s = &g->s;
-    const struct config *c = g->config;
-    const struct folds_options fo = {.fn = s->fn,
-                                     .reads = s->reads,
-                                     .boot = s->boot,
-                                     .active_max = GATEWAY_FOLDS_MAX,
-                                     .waiting_max = GATEWAY_FOLDS_WAITING_MAX};
-    s->quota = quota_new(s->reads, s->clock);
-    s->folds = folds_new(&fo);
-    if (!s->quota || !s->folds) return false;
-    const struct submit_options so = {.producer = s->producer,
-                                      .topics = &s->topics,
-                                      .fn = s->fn,
-                                      .boot = s->boot,
-                                      .quota = s->quota,
-                                      .clock = s->clock,
-                                      .timers = s->timers,
-                                      .rng = s->rng,
-                                      .space = s->space,
-                                      .results_ms = c->retention.results_ms,
-                                      .value_max = JOB_BYTES_MAX,
-                                      .under_way_max = GATEWAY_UNDER_WAY_MAX};
-    s->submit = submit_new(&so, s->workflows);
-    const struct tails_options to = {.reads = s->reads,
-                                     .doorbells = redis_conn_sub_port(g->doorbells),
-                                     .folds = s->folds,
-                                     .clock = s->clock,
-                                     .timers = s->timers,
-                                     .heartbeat_ms = c->gateway.heartbeat_ms,
-                                     .retry_ms = c->gateway.retry_ms,
-                                     .watcher_bytes_max = (size_t)c->gateway.watcher_bytes_max,
-                                     .watchers_max = (size_t)c->gateway.connections_max,
-                                     .history_bytes_max = GATEWAY_HISTORY_MAX};
-    if (s->submit && to.doorbells.self) s->tails = tails_new(&to);
-    return s->tails != NULL;
+    o->commands = redis_conn_port(g->commands);
+    o->reads = redis_conn_port(g->reads);
+    o->doorbells = redis_conn_sub_port(g->doorbells);
+    o->kafka = kafka_producer_port(g->kafka);
+    o->kafka_options = &g->kafka_options;
+    return service_open(&g->s, o, err);
 }
 
 static enum err_code gateway_listen(struct gateway *g, struct err *err)
@@ -254,14 +204,13 @@ static void gateway_tick(void *arg)
     struct err err;
     const struct service *s = &g->s;
     if (s->is_stopping) {
-        bool is_idle = s->exchanges.count == 0 && submit_under_way(s->submit) == 0;
-        if (is_idle || s->clock->mono_ms >= g->stop_ms)
+        if (!service_is_busy(s) || s->clock->mono_ms >= g->stop_ms)
             gateway_close_kafka(g);
         else
             gateway_tick_at(g, GATEWAY_STOP_TICK_MS);
         return;
     }
-    if (!s->boot[0] && s->reads.is_up(s->reads.self)) fn_boot(s->fn, gateway_on_boot, g);
+    service_tick(&g->s);
     bool is_looking = g->install && !install_is_done(g->install);
     if (!producer_is_well(s->producer) && !is_looking && gateway_look_for_kafka(g, &err) != ERR_OK)
         log_event(g->log, LOG_WARN, VIEW_NONE, "kafka_probe_failed", LOG_S("error", err.text));
@@ -291,9 +240,8 @@ static void gateway_on_stop(void *arg, int signum)
 
 /* --- one life --- */
 
-static enum err_code gateway_build(struct gateway *g, struct err *err)
+static enum err_code gateway_begin(struct gateway *g, struct service_options *ret, struct err *err)
 {
-    struct service *s = &g->s;
     const struct config *c = g->config;
     enum log_level level = LOG_INFO;
     g->loop = loop_new(err);
@@ -301,20 +249,30 @@ static enum err_code gateway_build(struct gateway *g, struct err *err)
     (void)log_level_parse(view_of(c->log.level), &level);
     g->log = log_new("gateway", level, loop_clock(g->loop), life_log_sink, NULL);
     if (!g->log) return err_set(err, ERR_NOMEM, "out of memory");
-    s->config = c;
-    s->loop = g->loop;
-    s->log = g->log;
-    s->clock = loop_clock(g->loop);
-    s->timers = loop_timers(g->loop);
-    s->rng = loop_rng(g->loop);
-    s->space = (struct id_space){(uint32_t)c->kafka.partitions, (uint32_t)c->kafka.lanes};
-    if (!topics_init(&s->topics, c->kafka.topic_prefix))
-        return err_set(err, ERR_INVALID, "kafka.topic_prefix");
-    enum err_code code = gateway_load(g, err);
+    *ret = (struct service_options){.config = c,
+                                    .loop = g->loop,
+                                    .log = g->log,
+                                    .clock = loop_clock(g->loop),
+                                    .timers = loop_timers(g->loop),
+                                    .rng = loop_rng(g->loop),
+                                    .under_way_max = GATEWAY_UNDER_WAY_MAX,
+                                    .folds_max = GATEWAY_FOLDS_MAX,
+                                    .folds_waiting_max = GATEWAY_FOLDS_WAITING_MAX,
+                                    .watchers_max = (size_t)c->gateway.connections_max,
+                                    .history_bytes_max = GATEWAY_HISTORY_MAX,
+                                    .scratch_max = GATEWAY_SCRATCH_MAX};
+    return service_begin(&g->s, ret, err);
+}
+
+static enum err_code gateway_build(struct gateway *g, struct err *err)
+{
+    struct service_options o;
+    enum err_code code = gateway_begin(g, &o, err);
+    if (code == ERR_OK) code = gateway_load(g, err);
     if (code == ERR_OK && !gateway_gauges(g)) code = err_set(err, ERR_NOMEM, "out of memory");
     if (code == ERR_OK) code = gateway_open_redis(g, err);
     if (code == ERR_OK) code = gateway_open_kafka(g, err);
-    if (code == ERR_OK && !gateway_make_parts(g)) code = err_set(err, ERR_NOMEM, "out of memory");
+    if (code == ERR_OK) code = gateway_make_parts(g, &o, err);
     if (code == ERR_OK) code = gateway_listen(g, err);
     if (code == ERR_OK) code = gateway_look_for_kafka(g, err);
     return code;
@@ -327,20 +285,13 @@ static void gateway_drop(struct gateway *g)
     life_free(g->life);
     install_free(g->install);
     kafka_producer_close(g->kafka, 0, NULL, NULL);
-    fn_free(s->fn);
+    service_close_redis(s);
     redis_conn_free(g->commands);
     redis_conn_free(g->reads);
     redis_conn_free(g->doorbells);
-    exchanges_drop(s);
-    tails_free(s->tails);
-    submit_free(s->submit);
-    folds_free(s->folds);
-    quota_free(s->quota);
-    producer_free(s->producer);
-    auth_free(s->auth);
+    service_close(s);
     workflows_free(s->workflows);
     metrics_free(g->metrics);
-    buf_fini(&s->scratch);
     if (g->loop) timerq_cancel(s->timers, &g->tick);
     log_free(g->log);
     loop_free(g->loop);
@@ -358,8 +309,6 @@ enum err_code gateway_run(struct config *config, const struct gateway_options *o
     }
     g->config = config;
     g->o = *o;
-    buf_init(&g->s.scratch, GATEWAY_SCRATCH_MAX);
-    list_init(&g->s.exchanges);
     enum err_code code = gateway_build(g, err);
     if (code == ERR_OK) {
         loop_on_signal(g->loop, SIGTERM, gateway_on_stop, g);

@@ -5,6 +5,7 @@
 #include "common/io/redis.h"
 #include "gateway/exchange.h"
 #include "gateway/gateway.h"
+#include "gateway/service.h"
 #include "producer/install.h"
 
 /* Shared by gateway.c (building, running, stopping), reload.c (what files say) and gauges.c (what
@@ -25,7 +26,7 @@ struct gateway {
     struct redis_conn *commands, *reads, *doorbells;
     struct timer tick; /* looks after Kafka; while stopping: whether all are gone */
     int64_t stop_ms;   /* when the stop's patience ends */
-    bool was_redis_up, is_closing_kafka;
+    bool is_closing_kafka;
     struct err failure; /* why it ends, when it fails */
     struct {
         struct metric_series *connections, *tails, *sent, *resumes, *resets, *cuts, *outstanding,

@@ -80,7 +80,8 @@ struct view fn_key(enum fn_key kind, struct view name, char ret[FN_KEY_MAX])
         [FN_KEY_META] = {"j:{", "}:m"},    [FN_KEY_EVENTS] = {"j:{", "}:e"},
         [FN_KEY_CHANNEL] = {"j:{", "}"},   [FN_KEY_BEAT] = {"w:", ""},
         [FN_KEY_INDEX] = {"ix:{", "}"},    [FN_KEY_COUNT] = {"q:{", "}"},
-        [FN_KEY_BUILT] = {"built:{", "}"}, [FN_KEY_BUDGET] = {"rl:{", "}"},
+        [FN_KEY_BUILT] = {"built:{", "}"}, [FN_KEY_TOLD] = {"told:{", "}"},
+        [FN_KEY_BUDGET] = {"rl:{", "}"},
     };
     enum { NAME_MAX_LEN = FN_KEY_MAX - 12 };
     const char *before = around[kind][0], *after = around[kind][1];

@@ -13,6 +13,7 @@
  * Keys ({..} are literal braces: a job's keys share a hash tag): j:{<id>}:m hash, j:{<id>}:e stream, channel
  * j:{<id>}; w:<incarnation> heartbeat and channel of the same name; ix:{<tenant>} ZSET of ids by created-ms;
  * q:{<tenant>} count of unended jobs; built:{<p>} = Redis boot id whose view of p is complete, or a rebuild's token;
+ * told:{<p>} = every job that waited in p by then stands in the view, as its owner said last;
  * rl:{<name>} budgets.
  * Made by fn_key. Meta fields: st status, ep epoch, ow owner incarnation ("" after a clean release), sq seq, cx
  * cancel flag (1), tn tenant, cl class, fp, wf name@version, cr created-ms, sa started-ms, en ended-ms, at attempt,
@@ -32,6 +33,7 @@ enum fn_key {
     FN_KEY_INDEX,   /* of a tenant */
     FN_KEY_COUNT,   /* of a tenant */
     FN_KEY_BUILT,   /* of a home, in decimal */
+    FN_KEY_TOLD,    /* of a home, in decimal */
     FN_KEY_BUDGET   /* of a budget's name */
 };
 enum { FN_KEY_MAX = 160 };
@@ -89,6 +91,10 @@ void fn_cancel(struct fn *f, const struct job_id *id, fn_cancel_cb *cb, void *ar
 typedef void fn_done_cb(void *arg, const struct err *e, struct view verdict); /* "ok" or a reason word */
 void fn_link_retry(struct fn *f, const struct job_id *old_id, const struct job_id *new_id, fn_done_cb *cb, void *arg);
 
+/* All that waited in a home so long ago is known, as its owner said last (fn_tell). verdict: milliseconds by Redis'
+ * clock, in decimal (negative where it was set back), or "never". */
+void fn_told(struct fn *f, uint32_t home, fn_done_cb *cb, void *arg);
+
 /* --- worker side ------------------------------------------------------------------------------------------------ */
 struct fn_lease_ask {
     const struct fn_job *job;
@@ -109,8 +115,8 @@ struct fn_lease {
 };
 typedef void fn_lease_cb(void *arg, const struct err *e, const struct fn_lease *l);
 /* Epoch by compare-and-set: max(stored + 1, TIME ms, floor + 1). BUSY while another incarnation's heartbeat key
- * exists; that one is asked by "held <id>" on its channel, and disclaims what it does not run. Creates the entry as admit does when it is absent; over a reservation of any fp (the record in the log is
- * the truth). */
+ * exists; that one is asked by "held <id>" on its channel, and disclaims what it does not run. Creates the entry as
+ * admit does when it is absent; over a reservation of any fp (the record in the log is the truth). */
 void fn_acquire(struct fn *f, const struct fn_lease_ask *ask, fn_lease_cb *cb, void *arg);
 
 struct fn_event {
@@ -197,6 +203,8 @@ void fn_boot(struct fn *f, fn_done_cb *cb, void *arg);
 enum { FN_TOKEN_MAX = 256 };
 void fn_build_begin(struct fn *f, uint32_t home, struct view boot, struct view token, fn_done_cb *cb, void *arg);
 void fn_build_end(struct fn *f, uint32_t home, struct view boot, struct view token, fn_done_cb *cb, void *arg);
+/* The owner of a home: the jobs that waited there age_ms ago all stand in the view. verdict ok. */
+void fn_tell(struct fn *f, uint32_t home, int64_t age_ms, fn_done_cb *cb, void *arg);
 /* Rebuild: an unended job nobody is known to run (queued, parked, yielded or started by the dead): entry and
  * job.queued if absent; a standing entry keeps owner, seq and status, its epoch rises to the floor, and its next
  * acquire is a takeover. Verdicts: ok, ended. */

@@ -59,6 +59,30 @@ out:
     free(argv);
 }
 
+static void fn_args_told(struct fn_args *a, const char *name, uint32_t home)
+{
+    char digits[BUF_DECIMAL];
+    fn_args_function(a, name, "1");
+    fn_arg_key(a, FN_KEY_TOLD, view_make(digits, buf_decimal(home, digits)));
+}
+
+void fn_tell(struct fn *f, uint32_t home, int64_t age_ms, fn_done_cb *cb, void *arg)
+{
+    struct fn_args a;
+    fn_args_told(&a, "sluice_v1_tell", home);
+    fn_arg_int(&a, age_ms);
+    fn_start_args(f, &a,
+                  &(struct fn_ask){.decode = fn_decode_done, .cb = {.done = cb}, .arg = arg});
+}
+
+void fn_told(struct fn *f, uint32_t home, fn_done_cb *cb, void *arg)
+{
+    struct fn_args a;
+    fn_args_told(&a, "sluice_v1_told", home);
+    fn_start_args(f, &a,
+                  &(struct fn_ask){.decode = fn_decode_done, .cb = {.done = cb}, .arg = arg});
+}
+
 void fn_unbeat(struct fn *f, struct view incarnation, fn_done_cb *cb, void *arg)
 {
     struct fn_args a;

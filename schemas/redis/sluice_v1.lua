@@ -342,6 +342,20 @@ local function rebuild(keys, args)
     return 'ok'
 end
 
+-- The owner of a home says that whatever waited there so long ago is known here.
+-- keys: told; args: age
+local function tell(keys, args)
+    redis.call('SET', keys[1], ('%.0f'):format(now_ms() - tonumber(args[1])))
+    return 'ok'
+end
+
+-- keys: told
+local function told(keys)
+    local at = redis.call('GET', keys[1])
+    if not at then return 'never' end
+    return ('%.0f'):format(now_ms() - tonumber(at))
+end
+
 -- keys: heartbeat, built of homes ...; args: info ttl
 local function beat(keys, args)
     local list, n = {}, #keys
@@ -455,6 +469,8 @@ redis.register_function('sluice_v1_disclaim', disclaim)
 redis.register_function('sluice_v1_rebuild', rebuild)
 redis.register_function('sluice_v1_build_begin', build_begin)
 redis.register_function('sluice_v1_build_end', build_end)
+redis.register_function('sluice_v1_tell', tell)
+redis.register_function('sluice_v1_told', told)
 redis.register_function('sluice_v1_beat', beat)
 redis.register_function('sluice_v1_unbeat', unbeat)
 redis.register_function('sluice_v1_rl_take', rl_take)

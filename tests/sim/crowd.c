@@ -12,13 +12,6 @@ int64_t crowd_chance(const struct crowd *c, int64_t below)
     return (int64_t)rng_below(world_rng(c->plant->world), (uint64_t)below);
 }
 
-bool crowd_may_be_unknown(const struct crowd *c)
-{
-    int64_t since = c->plant->stood_still_ms;
-
-    return since > 0 && world_now_ms(c->plant->world) < since + PLANT_MAKE_GOOD_MS;
-}
-
 struct sim_gateway *crowd_gateway(const struct crowd *c)
 {
     size_t at = (size_t)crowd_chance(c, (int64_t)c->gateway_count);
@@ -143,7 +136,7 @@ static bool errand_again(struct errand *e)
 {
     int status = e->into->status;
 
-    if (status != 503 && status != 0 && !(status == 404 && crowd_may_be_unknown(e->crowd))) return false;
+    if (status != 503 && status != 0) return false;
     if (++e->tries > TRIES_MAX) {
         plant_blame(e->crowd->plant, "job %s: %s%s was never answered but by 503", e->id, e->method, e->what);
         return false;

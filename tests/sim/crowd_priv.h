@@ -17,7 +17,6 @@ struct crowd {
 
 int64_t crowd_chance(const struct crowd *c, int64_t below);
 /* Redis stood still a moment ago: see plant.h. */
-bool crowd_may_be_unknown(const struct crowd *c);
 /* A gateway that runs; NULL: none. */
 struct sim_gateway *crowd_gateway(const struct crowd *c);
 /* An envelope that finds fn's arg alive: the crowd lives as long as its world runs. */

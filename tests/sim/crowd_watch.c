@@ -251,7 +251,6 @@ static void on_head(void *arg, const struct model_answer *a)
 
     w->status = a->status;
     if (a->status == 200 || a->status == 503 || a->status == 0) return;
-    if (a->status == 404 && crowd_may_be_unknown(w->job->crowd)) return;
     if (a->status == 204) {
         if (!w->has_end) blame(w, "204, and the end was not seen", "");
         w->is_done = true;

@@ -25,7 +25,7 @@ static void put_tenants(struct buf *out)
 
 static void put_config(struct buf *out, const struct plant_options *o)
 {
-    buf_printf(out, "kafka: {partitions: %d, replication_factor: 1, session_timeout: %dms, message_timeout: %dms}\n", (int)o->partitions,
+    buf_printf(out, "kafka: {topic_prefix: \"sim.\", partitions: %d, replication_factor: 1, session_timeout: %dms, message_timeout: %dms}\n", (int)o->partitions,
                PLANT_SESSION_MS, PLANT_MESSAGE_MS);
     buf_printf(out, "gateway: {heartbeat: %lldms, retry: 100ms, watcher_bytes_max: 4096}\n", (long long)o->heartbeat_ms);
     buf_printf(out, "consumer: {lease_ttl: %dms, drain_timeout: 5s, max_attempts: 3, max_jobs: %lld}\n", PLANT_LEASE_MS,

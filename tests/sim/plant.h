@@ -31,10 +31,7 @@ struct plant {
     const struct workflows *workflows;
     char faults[PLANT_FAULTS_MAX][240]; /* promises found broken */
     size_t fault_count;
-    int64_t stood_still_ms; /* Redis stood still until then: a gateway that died meanwhile took its admits along, and until the home's
-                               owner has made good for it an accepted id may be unknown */
 };
-enum { PLANT_MAKE_GOOD_MS = 4000 };
 
 enum { PLANT_LEASE_MS = 3000, PLANT_SESSION_MS = 6000, PLANT_MESSAGE_MS = 5000 };
 enum { PLANT_TENANTS = 3 };

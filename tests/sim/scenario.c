@@ -192,7 +192,6 @@ static void redis_resumes(void *arg)
     struct scenario *s = arg;
 
     world_trace(s->stage.plant.world, "Redis goes on");
-    s->stage.plant.stood_still_ms = world_now_ms(s->stage.plant.world);
     model_redis_resume(s->stage.plant.redis);
 }
 
@@ -201,7 +200,6 @@ static void redis_writes_again(void *arg)
     struct scenario *s = arg;
 
     world_trace(s->stage.plant.world, "Redis has memory again");
-    s->stage.plant.stood_still_ms = world_now_ms(s->stage.plant.world);
     model_redis_refuse(s->stage.plant.redis, false);
 }
 

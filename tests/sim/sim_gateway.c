@@ -3,10 +3,10 @@
 #include "tests/sim/sim_gateway.h"
 
 #include "common/io/kafka.h"
-#include "gateway/exchange.h"
+#include "gateway/service.h"
 #include <assert.h>
 
-enum { TICK_MS = 1000, STOP_TICK_MS = 20, STOP_MS = 3000, UNDER_WAY_MAX = 500, HISTORY_MAX = 1 << 20, SCRATCH_MAX = 16 << 20 };
+enum { TICK_MS = 1000, STOP_TICK_MS = 20, STOP_MS = 3000, HISTORY_MAX = 1 << 20, SCRATCH_MAX = 16 << 20 };
 
 struct sim_gateway {
     struct plant *plant;
@@ -22,14 +22,7 @@ struct sim_gateway {
     unsigned life;
 };
 
-/* --- Redis' boot id ------------------------------------------------------------------------------------------------------ */
-static void on_boot(void *arg, const struct err *e, struct view verdict)
-{
-    struct sim_gateway *g = arg;
-
-    if (e || !view_copy(verdict, g->s.boot, sizeof g->s.boot)) g->s.boot[0] = '\0';
-}
-
+/* --- the link to Redis ---------------------------------------------------------------------------------------------------- */
 static void look_at_link(struct sim_gateway *g)
 {
     const struct redis_port *port = fn_port(g->s.fn);
@@ -37,16 +30,14 @@ static void look_at_link(struct sim_gateway *g)
 
     if (is_up == g->was_up) return;
     g->was_up = is_up;
-    g->s.boot[0] = '\0';
-    if (is_up) fn_boot(g->s.fn, on_boot, g);
+    service_link(&g->s, is_up);
 }
 
 static void on_link(void *arg)
 {
     struct sim_gateway *g = arg;
 
-    g->was_up = false;
-    g->s.sure_ms = g->s.clock->mono_ms + g->plant->config->consumer.lease_ttl_ms;
+    g->was_up = false; /* it went and came between two looks */
     look_at_link(g);
 }
 
@@ -66,18 +57,11 @@ static void end(struct sim_gateway *g)
     g->web = NULL;
     proc_kill(g->proc);
     model_producer_free(g->kafka);
-    fn_free(g->s.fn);
+    service_close_redis(&g->s);
     model_conn_free(g->commands);
     model_conn_free(g->reads);
     model_conn_free(g->doorbells);
-    exchanges_drop(&g->s);
-    tails_free(g->s.tails);
-    submit_free(g->s.submit);
-    folds_free(g->s.folds);
-    quota_free(g->s.quota);
-    producer_free(g->s.producer);
-    auth_free(g->s.auth);
-    buf_fini(&g->s.scratch);
+    service_close(&g->s);
     log_free(g->s.log);
     assert(timerq_next_ms(proc_timers(g->proc)) == INT64_MAX); /* what is freed leaves no timer behind */
 }
@@ -96,14 +80,13 @@ static void on_tick(void *arg)
 {
     struct sim_gateway *g = arg;
     struct service *s = &g->s;
-    bool is_idle = s->exchanges.count == 0 && submit_under_way(s->submit) == 0;
 
-    if (s->is_stopping && (is_idle || s->clock->mono_ms >= g->stop_ms)) {
+    if (s->is_stopping && (!service_is_busy(s) || s->clock->mono_ms >= g->stop_ms)) {
         world_after(g->plant->world, 0, exit_now, NULL, g);
         return;
     }
     look_at_link(g);
-    if (g->was_up && !s->boot[0]) fn_boot(s->fn, on_boot, g);
+    service_tick(s);
     if (!producer_is_well(s->producer) && !model_kafka_is_paused(g->plant->kafka)) producer_trust(s->producer);
     timerq_set(s->timers, &g->tick, s->clock->mono_ms + (s->is_stopping ? STOP_TICK_MS : TICK_MS), on_tick, g);
 }
@@ -114,75 +97,46 @@ static void turn(void *arg)
 }
 
 /* --- building --------------------------------------------------------------------------------------------------------------- */
-static void make_parts(struct sim_gateway *g)
-{
-    struct service *s = &g->s;
-    const struct config *c = g->plant->config;
-    const struct producer_options po = {.port = model_producer_port(g->kafka),
-                                        .topics = &s->topics,
-                                        .partitions = (uint32_t)c->kafka.partitions,
-                                        .outstanding_max = UNDER_WAY_MAX};
-    const struct folds_options fo = {.fn = s->fn, .reads = s->reads, .boot = s->boot, .active_max = 4, .waiting_max = 1000};
-
-    s->producer = producer_new(&po);
-    s->quota = quota_new(s->reads, s->clock);
-    s->folds = folds_new(&fo);
-    const struct submit_options so = {.producer = s->producer,
-                                      .boot = s->boot,
-                                      .topics = &s->topics,
-                                      .fn = s->fn,
-                                      .quota = s->quota,
-                                      .clock = s->clock,
-                                      .timers = s->timers,
-                                      .rng = s->rng,
-                                      .space = s->space,
-                                      .results_ms = c->retention.results_ms,
-                                      .value_max = JOB_BYTES_MAX,
-                                      .under_way_max = UNDER_WAY_MAX};
-    s->submit = submit_new(&so, s->workflows);
-    const struct tails_options to = {.reads = s->reads,
-                                     .doorbells = model_conn_sub_port(g->doorbells),
-                                     .folds = s->folds,
-                                     .clock = s->clock,
-                                     .timers = s->timers,
-                                     .heartbeat_ms = c->gateway.heartbeat_ms,
-                                     .retry_ms = c->gateway.retry_ms,
-                                     .watcher_bytes_max = (size_t)c->gateway.watcher_bytes_max,
-                                     .watchers_max = 1000,
-                                     .history_bytes_max = HISTORY_MAX};
-    s->tails = tails_new(&to);
-    assert(s->producer && s->quota && s->folds && s->submit && s->tails);
-}
-
 static void make(struct sim_gateway *g)
 {
+    static const struct kafka_options nowhere;
     struct plant *p = g->plant;
     struct service *s = &g->s;
+    struct err err;
+    enum err_code code;
 
     memset(s, 0, sizeof *s);
-    list_init(&s->exchanges);
-    buf_init(&s->scratch, SCRATCH_MAX);
     g->commands = model_conn_new(p->redis, g->proc);
     g->reads = model_conn_new(p->redis, g->proc);
     g->doorbells = model_conn_new(p->redis, g->proc);
     g->kafka = model_producer_new(p->kafka, g->proc);
-    s->config = p->config;
-    s->loop = (struct loop *)(void *)g; /* only handed on to kafka_replay_new */
-    s->log = world_is_traced(p->world) ? log_new("gateway", LOG_INFO, proc_clock(g->proc), plant_log_line, g->proc) : NULL;
-    s->clock = proc_clock(g->proc);
-    s->timers = proc_timers(g->proc);
-    s->rng = proc_rng(g->proc);
-    s->fn = fn_new(model_conn_port(g->commands));
-    s->reads = model_conn_port(g->reads);
-    s->topics = p->topics;
-    s->space = (struct id_space){(uint32_t)p->config->kafka.partitions, (uint32_t)p->config->kafka.lanes};
+    const struct service_options o = {
+        .config = p->config,
+        .loop = (struct loop *)(void *)g, /* only handed on to kafka_replay_new */
+        .log = world_is_traced(p->world) ? log_new("gateway", LOG_INFO, proc_clock(g->proc), plant_log_line, g->proc) : NULL,
+        .clock = proc_clock(g->proc),
+        .timers = proc_timers(g->proc),
+        .rng = proc_rng(g->proc),
+        .commands = model_conn_port(g->commands),
+        .reads = model_conn_port(g->reads),
+        .doorbells = model_conn_sub_port(g->doorbells),
+        .kafka = model_producer_port(g->kafka),
+        .kafka_options = &nowhere,
+        .under_way_max = 500,
+        .folds_max = 4,
+        .folds_waiting_max = 1000,
+        .watchers_max = 1000,
+        .history_bytes_max = HISTORY_MAX,
+        .scratch_max = SCRATCH_MAX};
+
+    code = service_begin(s, &o, &err);
+    assert(code == ERR_OK);
     s->auth = auth_new(p->config->tenants, p->config->tenant_count);
     s->workflows = (struct workflows *)(uintptr_t)p->workflows; /* never reloaded here */
     s->is_kafka_ready = true;
-    assert(s->fn && s->auth && token_key_of(VIEW_LIT("a secret of every gateway"), &s->token_key));
-    static const struct kafka_options nowhere;
-    s->kafka = &nowhere;
-    make_parts(g);
+    if (!s->auth || !token_key_of(VIEW_LIT("a secret of every gateway"), &s->token_key)) abort();
+    code = service_open(s, &o, &err);
+    assert(code == ERR_OK);
 }
 
 struct sim_gateway *sim_gateway_new(struct plant *p, const char *name)
@@ -215,7 +169,6 @@ void sim_gateway_start(struct sim_gateway *g)
     make(g);
     link = model_conn_sub_port(g->commands);
     link.listen(link.self, on_no_message, on_link, g);
-    g->s.sure_ms = g->s.clock->mono_ms + g->plant->config->consumer.lease_ttl_ms;
     g->web = model_web_new(g->proc, exchange_on_request, &g->s);
     timerq_set(g->s.timers, &g->tick, g->s.clock->mono_ms + TICK_MS, on_tick, g);
     proc_kick(g->proc);

@@ -87,7 +87,6 @@ void stage_heal(struct stage *s)
 
     world_trace(s->plant.world, "--- all is well again");
     s->is_healed = true;
-    s->plant.stood_still_ms = world_now_ms(s->plant.world);
     model_redis_resume(s->plant.redis);
     model_redis_refuse(s->plant.redis, false);
     if (!model_redis_is_up(s->plant.redis)) model_redis_up(s->plant.redis, false);

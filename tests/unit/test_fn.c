@@ -574,6 +574,28 @@ static void test_owner_that_does_not_run_it_disclaims(void **state)
     assert_string_equal(field(w, "ow"), "w2:bb");
 }
 
+static int64_t told_ms(struct world *w, uint32_t home)
+{
+    int64_t age = -1;
+    fn_told(w->fn, home, on_done, w);
+    done(w);
+    return view_i64(view_of(w->verdict), &age) ? age : -1;
+}
+
+static void test_what_an_owner_says_of_its_home_ages(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(told_ms(w, 3), -1);
+    assert_string_equal(w->verdict, "never");
+    fn_tell(w->fn, 3, 1000, on_done, w);
+    done(w);
+    int64_t age = told_ms(w, 3);
+    assert_true(age >= 1000 && age < 30000);
+    assert_int_equal(told_ms(w, 4), -1);
+    ask(w, "FLUSHALL");
+    assert_int_equal(told_ms(w, 3), -1);
+}
+
 static void test_epoch_is_above_stored_time_and_log(void **state)
 {
     struct world *w = *state;
@@ -1240,7 +1262,8 @@ int main(void)
         T(test_index_is_trimmed_a_few_at_a_time), T(test_worker_first_gateway_second_is_the_same_entry),
         T(test_acquire_over_reservations), T(test_acquire_corrects_what_the_loser_admitted), T(test_one_holder),
         T(test_clean_release_is_no_takeover), T(test_who_gives_up_is_taken_over),
-        T(test_owner_that_does_not_run_it_disclaims), T(test_epoch_is_above_stored_time_and_log),
+        T(test_owner_that_does_not_run_it_disclaims), T(test_what_an_owner_says_of_its_home_ages),
+        T(test_epoch_is_above_stored_time_and_log),
         T(test_acquire_when_ended_or_unbuilt), T(test_append_and_its_repeat), T(test_append_where_nothing_is),
         T(test_cancel_reaches_the_owner), T(test_wipe_then_the_owner_restores),
         T(test_rebuild_races_with_its_live_owner), T(test_rebuilt_job_is_taken_over),
