@@ -60,7 +60,7 @@ def phase_unit():
 
 
 def phase_stack():
-    yield run("provider", [sys.executable, "-m", "unittest", "-q", "tests.provider.test_provider"], 120)
+    yield run("provider", [sys.executable, "-m", "unittest", "discover", "-q", "-s", "tests/provider", "-t", "."], 120)
     yield run("stack", ["/usr/bin/python3", "-m", "unittest", "-q", "tests.stack.test_stack"], 300)
 
 
