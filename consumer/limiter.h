@@ -28,7 +28,7 @@ struct limiter_cost {
 struct limiter_ticket { /* of a granted call; zeroed: none. Kept by the call until limiter_done */
     int64_t slot, output_slot, gen;
     struct limiter_cost cost;
-    bool is_held, is_probe, is_local;
+    bool is_held, is_probe, is_local, is_begun;
 };
 /* May it go? From the leases in hand, or the local share while Redis is away. */
 bool limiter_take(struct limiter *l, const struct limiter_cost *c, int64_t now_ms, struct limiter_ticket *ret);
