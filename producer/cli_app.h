@@ -42,5 +42,7 @@ enum cli_exit cli_key_new(const struct cli_args *args);
 /* Follows a job to its end. was_reached: the server answered a moment ago. */
 enum cli_exit cli_follow(struct cli_app *app, const char *id, const char *after, bool was_reached);
 enum cli_exit cli_doctor(struct cli_app *app);
+enum cli_exit cli_limits(struct cli_app *app);
+enum cli_exit cli_usage(struct cli_app *app);
 
 #endif

@@ -7,6 +7,7 @@
  * it; what would end up in a path (job ids) or as a bare number is checked here. */
 #include "producer/cli_args.h"
 
+#include "common/base/clock.h"
 #include "common/base/id.h"
 #include "common/base/sse_in.h"
 #include "schemas/job.h"
@@ -23,7 +24,9 @@ enum value {
     VALUE_STATUS,
     VALUE_EVENT,
     VALUE_TENANT,
-    VALUE_SCOPES
+    VALUE_SCOPES,
+    VALUE_BY,
+    VALUE_DATE
 };
 
 static const struct {
@@ -34,16 +37,17 @@ static const struct {
     [CLI_WATCH] = {"watch", OPERAND_JOB},    [CLI_GET] = {"get", OPERAND_JOB},
     [CLI_LIST] = {"list", OPERAND_NONE},     [CLI_CANCEL] = {"cancel", OPERAND_JOB},
     [CLI_RETRY] = {"retry", OPERAND_JOB},    [CLI_KEY_NEW] = {"key new", OPERAND_NONE},
-    [CLI_DOCTOR] = {"doctor", OPERAND_NONE},
+    [CLI_DOCTOR] = {"doctor", OPERAND_NONE}, [CLI_LIMITS] = {"limits", OPERAND_NONE},
+    [CLI_USAGE] = {"usage", OPERAND_NONE},
 };
 
-static const char *const later_commands[] = {"signal", "batch", "workflow", "test",    "limits",
-                                             "usage",  "fleet", "drain",    "rollout", "dlq"};
+static const char *const later_commands[] = {"signal", "batch", "workflow", "test",
+                                             "fleet",  "drain", "rollout",  "dlq"};
 
 #define OF(command) (1u << (command))
 enum {
     OF_CALLS = OF(CLI_SUBMIT) | OF(CLI_WATCH) | OF(CLI_GET) | OF(CLI_LIST) | OF(CLI_CANCEL) |
-               OF(CLI_RETRY),
+               OF(CLI_RETRY) | OF(CLI_LIMITS) | OF(CLI_USAGE),
     OF_HTTP = OF_CALLS | OF(CLI_DOCTOR),
 };
 
@@ -69,9 +73,14 @@ static const struct {
     [CLI_OPT_STATUS] = {"--status", VALUE_STATUS, OF(CLI_LIST)},
     [CLI_OPT_WORKFLOW] = {"--workflow", VALUE_TEXT, OF(CLI_LIST)},
     [CLI_OPT_LIMIT] = {"--limit", VALUE_NUMBER, OF(CLI_LIST)},
-    [CLI_OPT_TENANT] = {"--tenant", VALUE_TENANT, OF(CLI_KEY_NEW)},
+    [CLI_OPT_TENANT] = {"--tenant", VALUE_TENANT, OF(CLI_KEY_NEW) | OF(CLI_USAGE)},
     [CLI_OPT_SCOPES] = {"--scopes", VALUE_SCOPES, OF(CLI_KEY_NEW)},
     [CLI_OPT_CONFIG] = {"--config", VALUE_TEXT, OF(CLI_DOCTOR)},
+    [CLI_OPT_BY] = {"--by", VALUE_BY, OF(CLI_USAGE)},
+    [CLI_OPT_FROM] = {"--from", VALUE_DATE, OF(CLI_USAGE)},
+    [CLI_OPT_TO] = {"--to", VALUE_DATE, OF(CLI_USAGE)},
+    [CLI_OPT_MODEL] = {"--model", VALUE_TEXT, OF(CLI_LIMITS)},
+    [CLI_OPT_ONCE] = {"--once", VALUE_FLAG, OF(CLI_LIMITS)},
 };
 
 struct args_reader { /* argv with a place in it */
@@ -121,6 +130,22 @@ static bool args_is_event(struct view text)
     return text.len > 0 && text.len < SSE_ID_MAX;
 }
 
+static bool args_is_by(struct view text)
+{
+    return view_eq_str(text, "tenant") || view_eq_str(text, "workflow") ||
+           view_eq_str(text, "model") || view_eq_str(text, "day");
+}
+
+static bool args_is_date(struct view text)
+{
+    char full[CLOCK_TEXT];
+    int64_t ms;
+
+    if (text.len != 10) return false;
+    snprintf(full, sizeof full, "%.10sT00:00:00Z", text.ptr);
+    return clock_parse(view_of(full), &ms);
+}
+
 /* NULL: acceptable; else what it should have been. */
 static const char *args_fault(enum value kind, struct view text)
 {
@@ -149,6 +174,10 @@ static const char *args_fault(enum value kind, struct view text)
     case VALUE_SCOPES:
         return args_is_scopes(text) ? NULL
                                     : "a list of submit, read and admin, separated by commas";
+    case VALUE_BY:
+        return args_is_by(text) ? NULL : "tenant, workflow, model or day";
+    case VALUE_DATE:
+        return args_is_date(text) ? NULL : "a date, such as 2026-01-31";
     }
     assert(false);
     return NULL;

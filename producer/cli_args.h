@@ -24,6 +24,8 @@ enum cli_command {
     CLI_RETRY,
     CLI_KEY_NEW,
     CLI_DOCTOR,
+    CLI_LIMITS,
+    CLI_USAGE,
     CLI_COMMAND_COUNT
 };
 
@@ -48,6 +50,11 @@ enum cli_option {
     CLI_OPT_TENANT,
     CLI_OPT_SCOPES,
     CLI_OPT_CONFIG,
+    CLI_OPT_BY,
+    CLI_OPT_FROM,
+    CLI_OPT_TO,
+    CLI_OPT_MODEL,
+    CLI_OPT_ONCE,
     CLI_OPTION_COUNT
 };
 

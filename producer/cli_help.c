@@ -18,12 +18,14 @@ static const char help_tool[] =
     "  sluice list                jobs, newest first\n"
     "  sluice cancel ID           end a job early\n"
     "  sluice retry ID            run an ended job again; finished steps are not paid again\n"
+    "  sluice limits              what providers allow, what is used of it, what waits; live\n"
+    "  sluice usage               tokens, calls and cost by tenant, workflow, model or day\n"
     "  sluice key new             make an API key and the line that admits it\n"
     "  sluice doctor              check configuration, Kafka, Redis, clock, gateway; says what to "
     "do\n"
     "  sluice help COMMAND        the page of a command; also sluice COMMAND --help\n"
     "\n"
-    "Not in this build: signal batch workflow test limits usage fleet drain rollout dlq.\n"
+    "Not in this build: signal batch workflow test fleet drain rollout dlq.\n"
     "\n"
     "Environment (make run writes them to .run/env):\n"
     "  SLUICE_URL                 the gateway, such as https://sluice.example; default "
@@ -109,6 +111,34 @@ static const char help_retry[] =
     "\n"
     "      --watch                follow the new job to its end\n" HELP_JSON HELP_SERVER;
 
+static const char help_limits[] =
+    "sluice limits [options]    what providers allow, what is used of it, and what waits\n"
+    "\n"
+    "For every model, route and key: state (open, closed after a 429 or an outage and until when, "
+    "probe, ramp), calls that\n"
+    "wait and that are under way, 429s; and for each limit what was used in the last minute, what "
+    "is allowed, whether that\n"
+    "is configured, told by the provider or learnt, and when the next refill comes. Figures are of "
+    "the whole fleet.\n"
+    "\n"
+    "In a terminal: drawn again each second until Ctrl-C. In a pipe: lines, once.\n"
+    "\n"
+    "      --once                 once, in a terminal too\n"
+    "      --model NAME           of one model, by the name workflows use\n" HELP_JSON HELP_SERVER
+    "\n"
+    "  sluice limits --json | jq '.data[].route[] | {provider, state, waiters}'\n";
+
+static const char help_usage[] =
+    "sluice usage [options]    tokens, calls and cost of a span of days (UTC)\n"
+    "\n"
+    "A key sees its own tenant; one with the scope admin sees all of them.\n"
+    "\n"
+    "      --by WHAT              tenant, workflow, model or day (default)\n"
+    "      --from DATE            first day; default 30 days in all\n"
+    "      --to DATE              last day; default today\n"
+    "      --tenant T             of one tenant (scope admin)\n" HELP_JSON HELP_SERVER "\n"
+    "  sluice usage --by model --from 2026-11-01 --to 2026-11-30\n";
+
 static const char help_key_new[] =
     "sluice key new [options]    make an API key and the line that admits it\n"
     "\n"
@@ -135,9 +165,10 @@ static const char help_doctor[] = "sluice doctor [options]    check an installat
 const char *cli_help(enum cli_command topic)
 {
     static const char *const pages[CLI_COMMAND_COUNT] = {
-        [CLI_HELP] = help_tool,   [CLI_SUBMIT] = help_submit,   [CLI_WATCH] = help_watch,
-        [CLI_GET] = help_get,     [CLI_LIST] = help_list,       [CLI_CANCEL] = help_cancel,
-        [CLI_RETRY] = help_retry, [CLI_KEY_NEW] = help_key_new, [CLI_DOCTOR] = help_doctor,
+        [CLI_HELP] = help_tool,     [CLI_SUBMIT] = help_submit,   [CLI_WATCH] = help_watch,
+        [CLI_GET] = help_get,       [CLI_LIST] = help_list,       [CLI_CANCEL] = help_cancel,
+        [CLI_RETRY] = help_retry,   [CLI_KEY_NEW] = help_key_new, [CLI_DOCTOR] = help_doctor,
+        [CLI_LIMITS] = help_limits, [CLI_USAGE] = help_usage,
     };
 
     assert(topic < CLI_COMMAND_COUNT && pages[topic]);

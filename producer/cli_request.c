@@ -71,19 +71,17 @@ static void request_put_encoded(struct buf *out, const char *text)
     }
 }
 
-bool cli_path_list(struct buf *out, const struct cli_args *a)
+struct request_argument {
+    enum cli_option option;
+    const char *name;
+};
+
+static bool request_put_query(struct buf *out, const struct cli_args *a,
+                              const struct request_argument *rows, size_t count)
 {
-    static const struct {
-        enum cli_option option;
-        const char *name;
-    } rows[] = {{CLI_OPT_STATUS, "status"},
-                {CLI_OPT_WORKFLOW, "workflow"},
-                {CLI_OPT_LIMIT, "limit"},
-                {CLI_OPT_AFTER, "after"}};
     char before = '?';
 
-    buf_put_str(out, "/v1/jobs");
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    for (size_t i = 0; i < count; i++) {
         const char *value = a->option[rows[i].option];
 
         if (!value) continue;
@@ -92,6 +90,37 @@ bool cli_path_list(struct buf *out, const struct cli_args *a)
         before = '&';
     }
     return !out->failed;
+}
+
+bool cli_path_list(struct buf *out, const struct cli_args *a)
+{
+    static const struct request_argument rows[] = {{CLI_OPT_STATUS, "status"},
+                                                   {CLI_OPT_WORKFLOW, "workflow"},
+                                                   {CLI_OPT_LIMIT, "limit"},
+                                                   {CLI_OPT_AFTER, "after"}};
+
+    buf_put_str(out, "/v1/jobs");
+    return request_put_query(out, a, rows, sizeof rows / sizeof *rows);
+}
+
+bool cli_path_usage(struct buf *out, const struct cli_args *a)
+{
+    static const struct request_argument rows[] = {{CLI_OPT_BY, "by"},
+                                                   {CLI_OPT_FROM, "from"},
+                                                   {CLI_OPT_TO, "to"},
+                                                   {CLI_OPT_TENANT, "tenant"},
+                                                   {CLI_OPT_AFTER, "after"}};
+
+    buf_put_str(out, "/v1/usage");
+    return request_put_query(out, a, rows, sizeof rows / sizeof *rows);
+}
+
+bool cli_path_limits(struct buf *out, const struct cli_args *a)
+{
+    static const struct request_argument rows[] = {{CLI_OPT_MODEL, "model"}};
+
+    buf_put_str(out, "/v1/limits");
+    return request_put_query(out, a, rows, sizeof rows / sizeof *rows);
 }
 
 /* --- bodies --- */

@@ -16,6 +16,8 @@ MUST_CHECK enum err_code cli_key_check(struct view text, struct view *ret_key, s
 bool cli_path_job(struct buf *out, const char *id, const char *rest);
 /* /v1/jobs?status=..&.. of a list. */
 bool cli_path_list(struct buf *out, const struct cli_args *a);
+bool cli_path_usage(struct buf *out, const struct cli_args *a);  /* /v1/usage?by=..&.. */
+bool cli_path_limits(struct buf *out, const struct cli_args *a); /* /v1/limits?model=.. */
 
 /* The body of a submission. input, metadata: checked JSON, VIEW_NONE = absent (input: {}). */
 bool cli_body_put(struct buf *out, const struct cli_args *a, struct view input,

@@ -20,6 +20,10 @@ static enum cli_exit main_run(struct cli_app *app)
         return cli_retry(app);
     case CLI_DOCTOR:
         return cli_doctor(app);
+    case CLI_LIMITS:
+        return cli_limits(app);
+    case CLI_USAGE:
+        return cli_usage(app);
     case CLI_KEY_NEW:
     case CLI_HELP:
     case CLI_COMMAND_COUNT:

@@ -155,8 +155,7 @@ static void test_words(void **state)
     bad("--url http://x", "a command is missing");
     bad("sumbit x", "did you mean submit?");
     bad("frobnicate", "no command frobnicate");
-    const char *later[] = {"signal", "batch", "workflow", "test",    "limits",
-                           "usage",  "fleet", "drain",    "rollout", "dlq"};
+    const char *later[] = {"signal", "batch", "workflow", "test", "fleet", "drain", "rollout", "dlq"};
     for (size_t i = 0; i < sizeof later / sizeof *later; i++)
         bad(later[i], "is not available in this build");
     struct cli_args a = good("--url http://x --json list");
@@ -226,9 +225,27 @@ static void test_help_names_every_option(void **state)
     }
 }
 
+static void test_limits_and_usage(void **state)
+{
+    (void)state;
+    struct cli_args a = good("usage --by model --from 2026-11-01 --to 2026-11-30 --tenant acme --json");
+
+    assert_int_equal(a.command, CLI_USAGE);
+    assert_string_equal(a.option[CLI_OPT_BY], "model");
+    a = good("limits --once --model fast");
+    assert_int_equal(a.command, CLI_LIMITS);
+    assert_string_equal(a.option[CLI_OPT_MODEL], "fast");
+    bad("usage --by hour", "must be tenant, workflow, model or day");
+    bad("usage --from 2026-13-01", "must be a date");
+    bad("usage --to 2026-1-1", "must be a date");
+    bad("limits --by model", "limits has no option --by");
+    bad("limits x", "what is x for?");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_limits_and_usage),
         cmocka_unit_test(test_submit),
         cmocka_unit_test(test_jobs),
         cmocka_unit_test(test_list_key_doctor),
