@@ -32,6 +32,7 @@ static char *secrets_from_file(const char *path, struct err *err)
         (void)err_set(err, ERR_TOO_LARGE, "key file %s is over %d bytes", path, SECRET_MAX - 1);
         return NULL;
     }
+    if (memchr(bytes, '\0', (size_t)n)) n = 0; /* no text: refused as empty */
     char *text = view_dup(view_trim(view_make(bytes, (size_t)n)));
     memset(bytes, 0, sizeof bytes);
     if (!text) (void)err_set(err, ERR_NOMEM, "out of memory");

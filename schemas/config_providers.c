@@ -93,10 +93,19 @@ static void config_check_cover(struct config_ctx *x, const struct place *at,
 
 /* --- keys ------------------------------------------------------------------------------------- */
 
+/* A bare key in the place of a name would be printed as one: long, mixed, and in one piece is no
+ * name that a person gives a variable. */
+static bool config_looks_secret(const char *text)
+{
+    return strlen(text) >= 20 && !strchr(text, '_') &&
+           strpbrk(text, "abcdefghijklmnopqrstuvwxyz") && strpbrk(text, "0123456789");
+}
+
 static bool config_is_variable(const char *text)
 {
     return strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") ==
-           strlen(text);
+               strlen(text) &&
+           !config_looks_secret(text);
 }
 
 /* One of the two members; their names differ between a single key and a pool. */
@@ -146,9 +155,10 @@ static void config_read_pool_key(struct config_ctx *x, json_t *map, const struct
     if (!config_is_name(k->name, false))
         config_complain(x, name ? &here : at,
                         "a key's name is 1 to 63 of the characters A-Z a-z 0-9 . _ -; give it one");
+    bool is_twice = false;
     for (size_t i = 0; i + 1 < p->key_count; i++)
-        if (p->keys[i].name && strcmp(p->keys[i].name, k->name) == 0)
-            config_complain(x, name ? &here : at, "key %s stands twice", k->name);
+        is_twice = is_twice || (p->keys[i].name && strcmp(p->keys[i].name, k->name) == 0);
+    if (is_twice) config_complain(x, name ? &here : at, "key %s stands twice", k->name);
 }
 
 static void config_read_provider_keys(struct config_ctx *x, const json_t *map,
