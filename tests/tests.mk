@@ -6,7 +6,7 @@ PHASES    ?=
 SEEDS     ?= 2000
 SEED      ?=
 
-.PHONY: test test-deps unit-bins bench bench-bins chaos sim
+.PHONY: test test-deps unit-bins bench bench-pacing bench-bins chaos sim
 test-deps: $(VENV)/.ready $(BUILD)/node/.ready $(SUITE)/.ready ## install what the tests need (Debian packages, a venv, node modules)
 	@sh tests/stack/deps.sh test
 
@@ -47,6 +47,9 @@ bench-bins: $(BENCH_BINS)
 
 bench: test-deps plain bench-bins ## the bench table, and build/bench.json (ROWS="ingest idle" for some)
 	@ROWS="$(ROWS)" $(VENV)/bin/python -m tests.bench
+
+bench-pacing: test-deps plain bench-bins ## pacing's promises as figures, and build/bench-pacing.json (ROWS=steady MINUTES=2)
+	@ROWS="$(ROWS)" $(VENV)/bin/python -m tests.bench.pace
 
 lint: ## layers, style, formatting of JSON, static analysis
 	@$(PYTHON) tests/lint/layers.py
