@@ -26,7 +26,8 @@ struct route_stats { /* series of one route, found once */
 
 /* What endpoints need of the process; service.c fills it. */
 struct service {
-    const struct config *config;
+    const struct config *config;  /* of the start */
+    const struct config *current; /* as read last: tenants, providers and models of a reload */
     struct loop *loop;
     struct log *log;
     const struct clock *clock;
@@ -44,7 +45,7 @@ struct service {
     struct submit *submit;
     struct folds *folds;
     struct tails *tails;
-    char boot[64]; /* Redis' boot id, "" = not known */
+    char boot[64];    /* Redis' boot id, "" = not known */
     int64_t asked_ms; /* for the boot id */
     bool is_asking, has_met_redis;
     int64_t doubt_ms; /* the last sign of trouble with Redis, monotonic: the view may lack accepted
@@ -148,5 +149,6 @@ void retry_job(struct exchange *x);                           /* retry.c */
 void retry_accepted(struct exchange *x);                      /* its submission was accepted */
 void grant_token(struct exchange *x);                         /* grant.c */
 void usage_get(struct exchange *x);                           /* usage.c */
+void limits_get(struct exchange *x);                          /* limits.c */
 
 #endif

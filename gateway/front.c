@@ -13,7 +13,7 @@ static front_handler_fn *const front_handlers[ROUTE_COUNT] = {
     [ROUTE_JOB_GET] = get_job,         [ROUTE_JOB_EVENTS] = events_job,
     [ROUTE_JOB_CANCEL] = cancel_job,   [ROUTE_JOB_RETRY] = retry_job,
     [ROUTE_JOB_TOKEN] = grant_token,   [ROUTE_WORKFLOWS_LIST] = page_workflows,
-    [ROUTE_USAGE] = usage_get,
+    [ROUTE_USAGE] = usage_get,         [ROUTE_LIMITS] = limits_get,
 };
 
 static void front_preflight(struct exchange *x, const char *allow)

@@ -297,6 +297,7 @@ static void gateway_drop(struct gateway *g)
     loop_free(g->loop);
     free(g->kafka_settings);
     config_free(g->config);
+    config_free(g->reloaded);
     free(g);
 }
 

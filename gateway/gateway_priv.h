@@ -13,7 +13,7 @@
 struct gateway {
     struct service s;
     struct gateway_options o;
-    struct config *config;
+    struct config *config, *reloaded; /* reloaded: by the last SIGHUP, NULL = none */
     struct loop *loop;
     struct log *log;
     struct metrics *metrics;

@@ -123,6 +123,10 @@ void gateway_reload(void *gateway, int signum)
     g->s.workflows = n.workflows;
     log_event(g->log, LOG_INFO, VIEW_NONE, "reloaded", LOG_N("tenants", c->tenant_count),
               LOG_N("workflows", workflows_count(n.workflows)));
+    config_free(g->reloaded);
+    g->reloaded = c;
+    g->s.current = c;
+    c = NULL;
 out:
     config_free(c);
     buf_fini(&errors);

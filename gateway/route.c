@@ -20,6 +20,7 @@ static const struct route routes[ROUTE_COUNT] = {
     {"GET", "/v1/workflows", ROUTE_WORKFLOWS_LIST, SCOPE_ADMIN, false},
     {"GET", "/v1/workflows/{id}", ROUTE_WORKFLOW_GET, SCOPE_ADMIN, false},
     {"GET", "/v1/usage", ROUTE_USAGE, SCOPE_READ | SCOPE_ADMIN, false},
+    {"GET", "/v1/limits", ROUTE_LIMITS, SCOPE_READ | SCOPE_ADMIN, false},
 };
 
 /* Cuts the first segment off *rest (which begins with a slash). */

@@ -16,6 +16,7 @@ enum route_id {
     ROUTE_WORKFLOWS_LIST,
     ROUTE_WORKFLOW_GET,
     ROUTE_USAGE,
+    ROUTE_LIMITS,
     ROUTE_COUNT
 };
 

@@ -2,8 +2,9 @@
  *
  * What is hard is a small word: unknown. An accepted job stands in the view a moment after its 202,
  * but only if its gateway lives and Redis answers. So every sign of trouble (a new process, a new
- * connection, an answer that took long or was an error) opens a time of doubt: an id that is not there is called
- * unknown again when the owner of its home has said, since then, that all it holds is known. */
+ * connection, an answer that took long or was an error) opens a time of doubt: an id that is not
+ * there is called unknown again when the owner of its home has said, since then, that all it holds
+ * is known. */
 #include "gateway/service.h"
 
 enum { SERVICE_SLOW_MS = 1000 };
@@ -61,7 +62,7 @@ void service_tick(struct service *s)
 enum err_code service_begin(struct service *s, const struct service_options *o, struct err *err)
 {
     const struct config *c = o->config;
-    s->config = c;
+    s->config = s->current = c;
     s->loop = o->loop;
     s->log = o->log;
     s->clock = o->clock;

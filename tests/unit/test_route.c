@@ -35,6 +35,7 @@ static void every_call_is_found(void **state)
         {"GET", "/v1/workflows", NULL, ROUTE_WORKFLOWS_LIST},
         {"GET", "/v1/workflows/hello", "hello", ROUTE_WORKFLOW_GET},
         {"GET", "/v1/usage", NULL, ROUTE_USAGE},
+        {"GET", "/v1/limits", NULL, ROUTE_LIMITS},
     };
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
         struct route_match m;
@@ -95,7 +96,7 @@ static void scopes_are_as_ruled(void **state)
              is_post = strcmp(r->method, "POST") == 0;
         unsigned wanted = is_job ? (is_post ? SCOPE_SUBMIT : SCOPE_READ) : 0;
         if (strncmp(r->pattern, "/v1/workflows", 13) == 0) wanted = SCOPE_ADMIN;
-        if (r->id == ROUTE_USAGE) wanted = SCOPE_READ | SCOPE_ADMIN; /* the one its own, the other all */
+        if (r->id == ROUTE_USAGE || r->id == ROUTE_LIMITS) wanted = SCOPE_READ | SCOPE_ADMIN; /* the one its own, the other all */
         assert_int_equal(r->scope, wanted);
         assert_int_equal(r->takes_token, r->id == ROUTE_JOB_GET || r->id == ROUTE_JOB_EVENTS);
     }
