@@ -1,11 +1,12 @@
 /* What is hard: a call ends in many ways (whole, refused, cut in the middle, silent, unwanted), and
  * each must give its budget back once, tell its owner once, and leave the connection usable when it
- * can. Chosen: call_leave is the only way out; everything before it only decides what is told. The
- * request's bytes live until the call went out: a streaming call then holds its parser and half a
- * kilobyte of text. */
+ * can. Chosen: call_over is the only way out of a try; everything before it only decides what is
+ * told. The request's bytes live until text came: till then the same call may go out again, to
+ * another provider in another dialect, so what is sent is made from them at each grant. */
 #include "consumer/call.h"
 
 #include "common/base/clock.h"
+#include "consumer/llm_count.h"
 #include <assert.h>
 
 enum {
@@ -13,6 +14,7 @@ enum {
     CALL_FIRST_BYTE_MS = 120000,
     CALL_IDLE_MS = 60000,
     CALL_LINGER_MS = 2000,
+    CALL_SEND_MS = 2000, /* a request that is not out by then is granted anew */
     CALL_BODY_MAX = 16 << 20,
     CALL_IDENTITY_MAX = 256
 };
@@ -24,23 +26,29 @@ struct call {
     struct call_env *env;
     const struct call_sink *sink;
     void *arg;
-    struct budget_wait wait;
+    struct pacer_wait wait;
     struct http_call *http;
     struct llm_reply *reply;
-    const struct config_provider *provider;
-    const struct config_route *route;
-    struct buf request; /* until it went out */
+    struct pacer_grant grant;
+    struct buf request; /* until text came */
     struct buf text;
     struct task_usage usage;
+    int64_t cached;
     int64_t timeout_ms, due_ms, out_ms;
+    struct call_wait told; /* of its wait */
+    struct call_place place;
     uint32_t run;
     bool stream, has_text, is_lingering;
-    bool is_held; /* granted, but the owner has to be sure of its job first */
+    bool has_spoken;     /* text came: it will not be tried again in here */
+    bool is_input_known; /* and told */
+    bool is_sent;        /* this try */
+    bool is_held;        /* granted, but the owner has to be sure of its job first */
     char identity[CALL_IDENTITY_MAX];
 };
 
-static void call_on_grant(void *arg);
-static void call_on_wait(void *arg, int64_t until_wall_ms);
+static void call_on_grant(void *arg, const struct pacer_grant *g);
+static void call_on_wait(void *arg, int64_t until_wall_ms, const char *reason);
+static void call_on_skip(void *arg, const struct config_route *route);
 
 /* --- shared ---------------------------------------------------------------------------------- */
 void call_env_init(struct call_env *env)
@@ -78,51 +86,53 @@ void call_env_fini(struct call_env *env)
 
 static void call_count(struct call *c, const char *outcome)
 {
-    const char *labels[] = {c->route->provider, c->route->model, outcome};
+    const char *labels[] = {c->grant.route->provider, c->grant.route->model, outcome};
     metric_add(metric_series(c->env->meters.requests, labels), 1);
 }
 
 /* --- in and out ------------------------------------------------------------------------------ */
-struct call *call_new(struct call_env *env, const struct call_ask *ask,
-                      const struct call_sink *sink, void *arg, struct err *err)
+static struct call *call_make(struct call_env *env, const struct call_ask *ask)
 {
-    const struct config_model *model = config_model_find(env->config, ask->model);
-    if (!model || model->route_count == 0) {
-        (void)err_set(err, ERR_NOT_FOUND, "model %.*s is not configured on this worker",
-                      (int)ask->model.len, ask->model.ptr);
-        return NULL;
-    }
+    static const struct pacer_sink pacer_sink = {
+        .on_grant = call_on_grant, .on_wait = call_on_wait, .on_skip = call_on_skip};
     struct call *c = calloc(1, sizeof *c);
-    if (!c) {
-        (void)err_set(err, ERR_NOMEM, "no memory for a call");
-        return NULL;
-    }
+    if (!c) return NULL;
     c->env = env;
-    c->sink = sink;
-    c->arg = arg;
     c->run = ask->run;
+    c->place = ask->place;
     c->stream = ask->stream;
     c->timeout_ms = ask->timeout_ms;
     c->usage = (struct task_usage){-1, -1};
-    c->route = &model->routes[0];
-    c->provider = config_provider_find(env->config, view_of(c->route->provider));
     buf_init(&c->request, ask->request.len + 1);
     buf_init(&c->text, CALL_BODY_MAX);
     (void)buf_put_view(&c->request, ask->request);
     (void)view_copy(ask->identity, c->identity, sizeof c->identity);
-    c->wait.on_grant = call_on_grant;
-    c->wait.on_wait = call_on_wait;
+    c->wait.sink = &pacer_sink;
     c->wait.arg = c;
-    if (c->provider && !c->request.failed &&
-        budget_ask(env->budget, &c->wait, ask->model, ask->tokens)) {
-        c->owner = ask->owner;
-        list_push(c->owner, &c->link);
-        return c;
-    }
-    (void)err_set(err, c->provider ? ERR_NOMEM : ERR_NOT_FOUND, "provider %s is not configured",
-                  c->route->provider);
+    if (!c->request.failed) return c;
     call_free(c);
     return NULL;
+}
+
+struct call *call_new(struct call_env *env, const struct call_ask *ask,
+                      const struct call_sink *sink, void *arg, struct err *err)
+{
+    struct pacer_ask pace = ask->pace;
+    struct call *c = call_make(env, ask);
+    if (!c) {
+        (void)err_set(err, ERR_NOMEM, "no memory for a call");
+        return NULL;
+    }
+    c->sink = sink;
+    c->arg = arg;
+    pace.counted = llm_count_tokens(ask->request);
+    if (pacer_ask(env->pacer, &c->wait, &pace, err) != ERR_OK) {
+        call_free(c);
+        return NULL;
+    }
+    c->owner = ask->owner;
+    list_push(c->owner, &c->link);
+    return c;
 }
 
 uint32_t call_run(const struct call *c)
@@ -132,7 +142,14 @@ uint32_t call_run(const struct call *c)
 
 bool call_is_out(const struct call *c)
 {
-    return c->wait.is_granted;
+    return c->wait.state == PACER_GRANTED;
+}
+
+bool call_wait(const struct call *c, struct call_wait *ret)
+{
+    if (call_is_out(c) || !c->told.reason) return false;
+    *ret = c->told;
+    return true;
 }
 
 struct call *call_of_link(struct list_link *k)
@@ -164,11 +181,19 @@ static void call_on_text_timer(void *arg)
     }
 }
 
+static void call_forget_request(struct call *c)
+{
+    buf_fini(&c->request);
+    buf_init(&c->request, 1);
+}
+
 static void call_gather(struct call *c, struct view text)
 {
     if (text.len == 0) return;
+    if (!c->has_spoken) call_forget_request(c);
+    c->has_spoken = true;
     if (!c->text.len && !c->has_text && c->out_ms >= 0) {
-        const char *labels[] = {c->route->provider, c->route->model};
+        const char *labels[] = {c->grant.route->provider, c->grant.route->model};
         metric_observe(metric_series(c->env->meters.first_token_seconds, labels),
                        (double)(c->env->clock->mono_ms - c->out_ms) / 1000);
         c->out_ms = -1;
@@ -215,24 +240,41 @@ static void call_linger(struct call *c)
                          c->env);
 }
 
-static void call_settle(struct call *c, const struct llm_out *out, bool has_failed)
+static enum limiter_end call_end_of(enum task_fault fault)
 {
-    int64_t used = -1;
-    if (c->usage.input_tokens >= 0 || c->usage.output_tokens >= 0)
-        used = (c->usage.input_tokens > 0 ? c->usage.input_tokens : 0) +
-               (c->usage.output_tokens > 0 ? c->usage.output_tokens : 0);
-    bool is_throttle = has_failed && out->fault == TASK_FAULT_THROTTLE;
-    struct budget_outcome o = {
-        .used_tokens = used,
-        .was_refused = is_throttle,
-        .closed_for_ms = is_throttle ? (out->retry_after_ms > 0 ? out->retry_after_ms : 1000) : 0};
-    budget_done(c->env->budget, &c->wait, &o);
+    switch (fault) {
+    case TASK_FAULT_THROTTLE:
+        return LIMITER_REFUSED;
+    case TASK_FAULT_OUTAGE:
+    case TASK_FAULT_OVERLOAD:
+        return LIMITER_FAILED;
+    case TASK_FAULT_EXHAUSTED:
+        return LIMITER_EXHAUSTED;
+    case TASK_FAULT_FATAL:
+    case TASK_FAULT_BROKEN:
+        break;
+    }
+    return LIMITER_BROKEN;
+}
+
+/* Gives the budget back. Returns what it cost, micro-dollars. */
+static int64_t call_settle(struct call *c, const struct llm_out *out, enum limiter_end end)
+{
+    const struct pacer_outcome o = {.end = end,
+                                    .input = out->usage.input_tokens,
+                                    .cached = out->cached_input_tokens,
+                                    .output = out->usage.output_tokens,
+                                    .retry_after_ms = out->retry_after_ms,
+                                    .is_whole = end == LIMITER_OK};
+    int64_t cost = pacer_cost(&c->wait, &o);
+    pacer_done(&c->wait, &o);
+    return cost > 0 ? cost : 0;
 }
 
 static void call_count_tokens(struct call *c)
 {
-    const char *in[] = {c->route->provider, c->route->model, "input"};
-    const char *out[] = {c->route->provider, c->route->model, "output"};
+    const char *in[] = {c->grant.route->provider, c->grant.route->model, "input"};
+    const char *out[] = {c->grant.route->provider, c->grant.route->model, "output"};
     if (c->usage.input_tokens > 0)
         metric_add(metric_series(c->env->meters.tokens, in), (double)c->usage.input_tokens);
     if (c->usage.output_tokens > 0)
@@ -258,33 +300,71 @@ static const char *call_outcome(enum task_fault fault)
     return "other";
 }
 
-/* Leaves the owner. is_ended: the transport is through (or never was). The owner is told last: it
- * may start the next call. */
-static void call_leave(struct call *c, enum llm_verdict verdict, const struct llm_out *out,
-                       bool is_ended)
+/* The transport and what belongs to one try of it. */
+static void call_drop_try(struct call *c, bool is_ended)
+{
+    if (c->http && !is_ended) c->env->http->cancel(c->env->http->self, c->http);
+    c->http = NULL;
+    llm_reply_free(c->reply);
+    c->reply = NULL;
+    c->is_input_known = c->is_sent = false;
+    c->usage = (struct task_usage){-1, -1};
+}
+
+/* True: it waits again, and the owner was told; it may be gone by now. */
+static bool call_again(struct call *c, const struct llm_out *out, bool is_ended)
+{
+    enum task_fault fault = out->fault;
+    bool is_wait =
+        fault == TASK_FAULT_THROTTLE || fault == TASK_FAULT_OUTAGE || fault == TASK_FAULT_EXHAUSTED;
+    bool is_longer = fault == TASK_FAULT_FATAL && out->context_too_long;
+    if (c->has_spoken || (!is_wait && !is_longer)) return false;
+    if (!c->is_sent) fault = TASK_FAULT_BROKEN; /* no fault of the route's */
+    if (is_wait ? !pacer_again(&c->wait, fault) : !pacer_again_longer(&c->wait)) return false;
+    call_drop_try(c, is_ended);
+    c->told.reason = NULL;
+    c->sink->on_again(c->arg, c->run);
+    return true;
+}
+
+static void call_release(struct call *c, bool is_ended, bool is_done)
+{
+    list_remove(c->owner, &c->link);
+    if (is_done && !is_ended) {
+        call_linger(c);
+        return;
+    }
+    call_drop_try(c, is_ended);
+    call_free(c);
+}
+
+/* A try is over. is_ended: the transport is through (or never was). The owner is told last: it may
+ * start the next call. */
+static void call_over(struct call *c, enum llm_verdict verdict, const struct llm_out *out,
+                      bool is_ended)
 {
     const struct call_sink *sink = c->sink;
     void *arg = c->arg;
     uint32_t run = c->run;
     char reason[32] = "";
+    bool is_done = verdict == LLM_DONE;
+    bool is_unsent = !is_done && !c->is_sent;
     struct task_usage usage = c->usage = out->usage;
     call_tell_text(c);
-    call_settle(c, out, verdict == LLM_FAILED);
-    call_count(c, verdict == LLM_DONE ? "ok" : call_outcome(out->fault));
+    call_count(c, is_done ? "ok" : is_unsent ? "unsent" : call_outcome(out->fault));
     call_count_tokens(c);
     (void)view_copy(out->finish_reason, reason, sizeof reason);
     struct llm_out copy = *out; /* its views may point into the reply */
     copy.text = VIEW_NONE;
     copy.finish_reason = view_of(reason);
-    list_remove(c->owner, &c->link);
-    if (is_ended || verdict == LLM_FAILED) {
-        if (c->http && !is_ended) c->env->http->cancel(c->env->http->self, c->http);
-        call_free(c);
-    } else {
-        call_linger(c);
-    }
-    if (verdict == LLM_DONE) {
-        sink->on_done(arg, run, view_of(reason), usage);
+    int64_t cost = call_settle(c, out,
+                               is_done     ? LIMITER_OK
+                               : is_unsent ? LIMITER_UNSENT
+                                           : call_end_of(out->fault));
+    if (!is_done && call_again(c, &copy, is_ended)) return;
+    call_release(c, is_ended, is_done);
+    if (is_done) {
+        sink->on_done(arg, run, view_of(reason), usage, cost);
     } else {
         sink->on_failed(arg, run, &copy);
     }
@@ -292,19 +372,18 @@ static void call_leave(struct call *c, enum llm_verdict verdict, const struct ll
 
 void call_cut(struct call *c, bool tell_text)
 {
-    struct budget_outcome o = {.used_tokens =
-                                   -1}; /* what was asked may well be billed: the estimate stands */
+    const struct llm_out out = {.usage = c->usage, .cached_input_tokens = c->cached};
     if (tell_text) call_tell_text(c);
     call_unqueue(c);
     list_remove(c->owner, &c->link);
-    if (c->http) c->env->http->cancel(c->env->http->self, c->http);
-    if (c->wait.is_granted) {
+    if (call_is_out(c)) {
         if (!c->is_held) call_count(c, "cut");
-        o.was_refused = c->is_held; /* it never went out: all of it back */
-        budget_done(c->env->budget, &c->wait, &o);
+        /* held: it never went out. Else what was asked may well be billed: the estimate stands */
+        (void)call_settle(c, &out, c->is_held ? LIMITER_UNSENT : LIMITER_BROKEN);
     } else {
-        budget_cancel(c->env->budget, &c->wait);
+        pacer_cancel(&c->wait);
     }
+    call_drop_try(c, false);
     call_free(c);
 }
 
@@ -312,7 +391,18 @@ void call_cut(struct call *c, bool tell_text)
 static void call_on_head(void *arg, int status, const struct http_header *headers, size_t count)
 {
     struct call *c = arg;
-    if (!c->is_lingering) llm_reply_head(c->reply, status, headers, count, c->env->clock->wall_ms);
+    if (c->is_lingering) return;
+    llm_reply_head(c->reply, status, headers, count, c->env->clock->wall_ms);
+    pacer_told(&c->wait, llm_reply_limits(c->reply), status / 100 == 2);
+}
+
+static void call_note_usage(struct call *c, const struct llm_out *out)
+{
+    c->usage.input_tokens = out->usage.input_tokens;
+    c->cached = out->cached_input_tokens;
+    if (c->is_input_known || out->usage.input_tokens < 0) return;
+    c->is_input_known = true;
+    pacer_input_known(&c->wait, out->usage.input_tokens);
 }
 
 static void call_on_body(void *arg, struct view bytes)
@@ -322,7 +412,11 @@ static void call_on_body(void *arg, struct view bytes)
     if (c->is_lingering) return;
     enum llm_verdict verdict = llm_reply_feed(c->reply, bytes, &out);
     call_gather(c, out.text);
-    if (verdict != LLM_MORE) call_leave(c, verdict, &out, false);
+    if (verdict == LLM_MORE) {
+        call_note_usage(c, &out);
+    } else {
+        call_over(c, verdict, &out, false);
+    }
 }
 
 static void call_on_end(void *arg, const struct err *e)
@@ -337,8 +431,9 @@ static void call_on_end(void *arg, const struct err *e)
     }
     enum llm_verdict verdict = llm_reply_end(c->reply, e, &out);
     assert(verdict != LLM_MORE);
+    if (e && e->code == ERR_CLOSED) c->is_sent = false; /* it was too late for that */
     call_gather(c, out.text);
-    call_leave(c, verdict, &out, true);
+    call_over(c, verdict, &out, true);
 }
 
 /* --- going out ------------------------------------------------------------------------------- */
@@ -349,7 +444,8 @@ static bool call_send(struct call *c, const struct llm_wire *w, struct err *err)
     struct http_header headers[17];
     struct buf secret;
     size_t count = 0;
-    struct view key = c->env->provider_key(c->env->provider_key_arg, c->provider, 0);
+    struct view key =
+        c->env->provider_key(c->env->provider_key_arg, c->grant.provider, c->grant.key_index);
     for (; count < w->header_count; count++)
         headers[count] = (struct http_header){
             .name = view_of(w->headers[count].name),
@@ -362,13 +458,15 @@ static bool call_send(struct call *c, const struct llm_wire *w, struct err *err)
             (struct http_header){.name = view_of(w->key_header), .value = buf_view(&secret)};
     }
     int64_t total = c->timeout_ms;
+    int64_t send_by = c->env->send_by_ms(c->env->send_by_arg);
+    int64_t late = c->env->clock->mono_ms + CALL_SEND_MS; /* the grant is for now */
     struct http_request_out req = {
         .method = "POST",
         .url = buf_view(&w->url),
         .headers = headers,
         .header_count = count,
         .body = buf_view(&w->body),
-        .send_by_ms = c->env->send_by_ms(c->env->send_by_arg),
+        .send_by_ms = send_by < late ? send_by : late,
         .connect_timeout_ms = CALL_CONNECT_MS,
         .first_byte_timeout_ms =
             total < CALL_FIRST_BYTE_MS || !c->stream ? total : CALL_FIRST_BYTE_MS,
@@ -381,40 +479,45 @@ static bool call_send(struct call *c, const struct llm_wire *w, struct err *err)
     return c->http != NULL;
 }
 
-static void call_out(struct call *c)
+static bool call_try(struct call *c, struct llm_out *out)
 {
-    struct llm_out out = {.retry_after_ms = -1, .usage = {-1, -1}, .fault = TASK_FAULT_FATAL};
-    struct llm_wire w;
-    struct llm_request q = {.provider = c->provider,
-                            .model = view_of(c->route->model),
+    struct llm_request q = {.provider = c->grant.provider,
+                            .model = view_of(c->grant.route->model),
                             .request = buf_view(&c->request),
                             .stream = c->stream,
                             .identity = view_of(c->identity)};
+    struct llm_wire w;
     bool is_out = false;
-    enum err_code wired = llm_wire_init(&w, &q, &out.err);
+    enum err_code wired = llm_wire_init(&w, &q, &out->err);
     if (wired != ERR_OK) {
-        out.fault = wired == ERR_NOMEM ? TASK_FAULT_OUTAGE : TASK_FAULT_FATAL;
-    } else if (!(c->reply = llm_reply_new(c->provider, c->stream))) {
-        (void)err_set(&out.err, ERR_NOMEM, "no memory for a reply");
-        out.fault = TASK_FAULT_OUTAGE;
+        out->fault = wired == ERR_NOMEM ? TASK_FAULT_OUTAGE : TASK_FAULT_FATAL;
+    } else if (!(c->reply = llm_reply_new(c->grant.provider, c->stream))) {
+        (void)err_set(&out->err, ERR_NOMEM, "no memory for a reply");
     } else {
-        out.fault = TASK_FAULT_OUTAGE;
-        is_out = call_send(c, &w, &out.err);
+        is_out = call_send(c, &w, &out->err);
     }
     llm_wire_fini(&w);
-    buf_fini(&c->request);
-    buf_init(&c->request, 1);
-    if (is_out) {
-        c->out_ms = c->env->clock->mono_ms;
-        c->sink->on_started(c->arg, c->run);
-    } else {
-        call_leave(c, LLM_FAILED, &out, true);
-    }
+    return is_out;
 }
 
-static void call_on_grant(void *arg)
+/* What fails in here fails before anything was sent: the provider has no part in it. */
+static void call_out(struct call *c)
+{
+    struct llm_out out = {.retry_after_ms = -1, .usage = {-1, -1}, .fault = TASK_FAULT_OUTAGE};
+    c->is_sent = call_try(c, &out);
+    if (c->is_sent) {
+        c->out_ms = c->env->clock->mono_ms;
+        c->sink->on_started(c->arg, c->run);
+        return;
+    }
+    call_over(c, LLM_FAILED, &out, true);
+}
+
+static void call_on_grant(void *arg, const struct pacer_grant *g)
 {
     struct call *c = arg;
+    c->grant = *g;
+    c->told.reason = NULL;
     c->is_held = !c->sink->may_go(c->arg);
     if (!c->is_held) call_out(c);
 }
@@ -433,8 +536,16 @@ void call_go(struct call *c)
     call_out(c);
 }
 
-static void call_on_wait(void *arg, int64_t until_wall_ms)
+static void call_on_wait(void *arg, int64_t until_wall_ms, const char *reason)
 {
     struct call *c = arg;
-    c->sink->on_wait(c->arg, c->run, until_wall_ms);
+    c->told = (struct call_wait){
+        .reason = reason, .until_wall_ms = until_wall_ms, .on = pacer_waits_on(&c->wait)};
+    c->sink->on_wait(c->arg, c->run);
+}
+
+static void call_on_skip(void *arg, const struct config_route *route)
+{
+    struct call *c = arg;
+    c->sink->on_skip(c->arg, &c->place, route);
 }

@@ -38,9 +38,26 @@ static void drain_end(struct worker *w)
     lease_end(w->lease, drain_on_unbeat, w);
 }
 
+static void drain_on_told(void *arg)
+{
+    struct worker *w = arg;
+    w->has_told = true;
+    drain_check(w);
+}
+
+/* What was used is told before the name it is told under goes; not for ever. */
 void drain_check(struct worker *w)
 {
-    if (w->state == WORKER_DRAINING && w->run_list.count == 0) drain_end(w);
+    if (w->state != WORKER_DRAINING || w->run_list.count > 0 || w->is_over) return;
+    if (w->has_told || usage_is_empty(w->usage)) {
+        timerq_cancel(w->ports.timers, &w->leave_timer);
+        drain_end(w);
+        return;
+    }
+    usage_flush(w->usage);
+    if (!timerq_pending(&w->leave_timer)) /* it was for leaving the group: that is over */
+        (void)timerq_set(w->ports.timers, &w->leave_timer, w->ports.clock->mono_ms + DRAIN_END_MS,
+                         drain_on_told, w);
 }
 
 static void drain_on_late(void *arg)
@@ -116,7 +133,7 @@ void worker_undrain(struct worker *w)
     timerq_cancel(w->ports.timers, &w->drain_timer);
     timerq_cancel(w->ports.timers, &w->leave_timer);
     w->state = WORKER_ACTIVE;
-    w->is_leaving = w->has_left = false;
+    w->is_leaving = w->has_left = w->has_told = false;
     for (struct list_link *k = list_first(&w->run_list), *next; k; k = next) {
         next = list_next(&w->run_list, k);
         jobrun_undrain(LIST_ITEM(k, struct jobrun, link));

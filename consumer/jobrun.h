@@ -63,7 +63,10 @@ struct jobrun {
     bool is_unsure; /* no new call until Redis says that the job is still ours */
     bool must_hear; /* and says so with the whole view of its home */
     bool is_takeover, is_canceled, must_prove, is_paced, is_parking, has_begun;
-    int64_t due_ms; /* parking: wall */
+    int64_t due_ms;          /* parking: wall */
+    struct call_wait wait;   /* as told last, with is_paced; or why it is parked */
+    struct list_link paced;  /* in w->paced: told to wait */
+    int64_t charge_microusd; /* of the call whose end is being told */
     int64_t hand_seq;
     struct jobrun_ending ending;
     char *metadata; /* of a job that ends unread */
@@ -136,6 +139,10 @@ struct jobrun_step {
     const char *id; /* borrowed until the record is through */
     int64_t item;
 };
+/* Waits for its turn with nothing in hand, and it is far: could be sat out in a delay topic. */
+bool jobrun_may_park(const struct jobrun *r);
+void jobrun_park(struct jobrun *r);
+void jobrun_tell_waiting(struct jobrun *r); /* job.waiting as r->wait has it */
 /* Writes a checkpoint record. False: no memory. */
 bool jobrun_checkpoint(struct jobrun *r, const struct jobrun_step *step, struct view value);
 /* jobrun_end.c */

@@ -38,12 +38,13 @@ static enum topic jobrun_tier(const struct jobrun *r)
     return t == TOPIC_COUNT ? TOPIC_CONT : t;
 }
 
-static void jobrun_tell_waiting(struct jobrun *r)
+/* Told already, unless the end was moved by a deadline or a tier. */
+static void jobrun_tell_parked(struct jobrun *r)
 {
-    char members[80];
-    int len = snprintf(members, sizeof members, ",\"reason\":\"retry\",\"until\":%lld",
-                       (long long)r->due_ms);
-    jobrun_event(r, EVENT_JOB_WAITING, view_make(members, (size_t)len));
+    if (!r->wait.reason) r->wait = (struct call_wait){.reason = "retry"};
+    if (r->is_paced && r->wait.until_wall_ms == r->due_ms) return;
+    r->wait.until_wall_ms = r->due_ms;
+    jobrun_tell_waiting(r);
 }
 
 void jobrun_hand(struct jobrun *r)
@@ -53,7 +54,7 @@ void jobrun_hand(struct jobrun *r)
     timerq_cancel(r->w->ports.timers, &r->timer);
     jobrun_set(r, JOBRUN_HANDING);
     if (r->is_parking && deadline > 0 && deadline < r->due_ms) r->due_ms = deadline;
-    if (r->is_parking) jobrun_tell_waiting(r);
+    if (r->is_parking) jobrun_tell_parked(r);
     r->hand_seq = r->mirror.view ? (int64_t)r->mirror.seq : r->lease_seq;
     struct outbox_ask ask = {.topic = r->is_parking ? jobrun_tier(r) : TOPIC_CONT,
                              .partition = jobrun_partition(r),

@@ -5,7 +5,12 @@
 
 #include <assert.h>
 
-enum { JOBRUN_PARK_MS = 60000, JOBRUN_SURE_MS = 500 };
+enum {
+    JOBRUN_PARK_MS = 60000,
+    JOBRUN_PARK_PACED_MS = 5000, /* shorter waits for a turn are not worth the way */
+    JOBRUN_SURE_MS = 500,
+    JOBRUN_MOVED_MS = 5000
+};
 
 struct jobrun_record { /* a checkpoint on its way */
     struct list_link link;
@@ -98,11 +103,59 @@ static void jobrun_do_eval(struct jobrun *r, const struct task_effect *e)
 }
 
 /* --- calls ----------------------------------------------------------------------------------- */
+void jobrun_tell_waiting(struct jobrun *r)
+{
+    const struct call_wait *w = &r->wait;
+    struct buf b;
+    buf_init(&b, 512);
+    (void)buf_printf(&b, ",\"reason\":\"%s\",\"until\":%lld", w->reason,
+                     (long long)w->until_wall_ms);
+    if (w->on) (void)buf_printf(&b, ",\"on\":\"%s/%s\"", w->on->provider, w->on->model);
+    r->is_paced = true;
+    jobrun_event(r, EVENT_JOB_WAITING, buf_view(&b));
+    buf_fini(&b);
+}
+
 static void jobrun_resume(struct jobrun *r)
 {
     if (!r->is_paced) return;
     r->is_paced = false;
+    r->wait.reason = NULL;
+    if (list_linked(&r->paced)) list_remove(&r->w->paced, &r->paced);
     jobrun_event(r, EVENT_JOB_RESUMED, VIEW_NONE);
+}
+
+/* The wait that ends first, of a job whose calls all wait. False: one is out, or none was told. */
+static bool jobrun_first_wait(const struct jobrun *r, struct call_wait *ret)
+{
+    bool is_found = false;
+    for (struct list_link *k = list_first(&r->calls); k; k = list_next(&r->calls, k)) {
+        struct call_wait w;
+        if (call_is_out(call_of_link(k))) return false;
+        if (!call_wait(call_of_link(k), &w)) continue;
+        if (!is_found || w.until_wall_ms < ret->until_wall_ms) *ret = w;
+        is_found = true;
+    }
+    return is_found;
+}
+
+static bool jobrun_is_news(const struct jobrun *r, const struct call_wait *w)
+{
+    int64_t moved = w->until_wall_ms - r->wait.until_wall_ms;
+    int64_t left = w->until_wall_ms - r->w->ports.clock->wall_ms;
+    if (!r->is_paced || w->reason != r->wait.reason || w->on != r->wait.on) return true;
+    if (moved < 0) moved = -moved;
+    return moved > JOBRUN_MOVED_MS && moved * 5 > left;
+}
+
+/* A job waits when all its calls do. */
+static void jobrun_judge_wait(struct jobrun *r)
+{
+    struct call_wait w = {.reason = NULL};
+    if (r->state != JOBRUN_RUNNING || !jobrun_first_wait(r, &w) || !jobrun_is_news(r, &w)) return;
+    r->wait = w;
+    jobrun_tell_waiting(r);
+    if (!list_linked(&r->paced)) list_push(&r->w->paced, &r->paced);
 }
 
 /* Whoever waited for long may have lost the job without noticing (a clock that stepped under the
@@ -132,11 +185,13 @@ static void jobrun_on_call_text(void *arg, uint32_t run, struct view text)
 }
 
 static void jobrun_on_call_done(void *arg, uint32_t run, struct view finish_reason,
-                                struct task_usage usage)
+                                struct task_usage usage, int64_t microusd)
 {
     struct jobrun *r = arg;
+    r->charge_microusd = microusd;
     task_call_done(r->task, run, finish_reason, usage, jobrun_now(r));
     jobrun_pump(r);
+    jobrun_judge_wait(r);
 }
 
 static void jobrun_on_call_failed(void *arg, uint32_t run, const struct llm_out *out)
@@ -146,18 +201,48 @@ static void jobrun_on_call_failed(void *arg, uint32_t run, const struct llm_out 
     task_call_failed(r->task, run, out->fault, &out->err, view_of(out->code), out->retry_after_ms,
                      jobrun_now(r), r->w->ports.rng);
     jobrun_pump(r);
+    jobrun_judge_wait(r);
 }
 
-static void jobrun_on_call_wait(void *arg, uint32_t run, int64_t until_wall_ms)
+static void jobrun_on_call_again(void *arg, uint32_t run)
 {
     struct jobrun *r = arg;
-    char members[80];
+    task_call_waits(r->task, run, jobrun_now(r));
+    jobrun_pump(r);
+    jobrun_judge_wait(r);
+}
+
+static void jobrun_on_call_wait(void *arg, uint32_t run)
+{
     (void)run;
-    if (r->is_paced || r->state != JOBRUN_RUNNING) return;
-    r->is_paced = true;
-    int len = snprintf(members, sizeof members, ",\"reason\":\"budget\",\"until\":%lld",
-                       (long long)until_wall_ms);
-    jobrun_event(r, EVENT_JOB_WAITING, view_make(members, (size_t)len));
+    jobrun_judge_wait(arg);
+}
+
+static void jobrun_on_call_skip(void *arg, const struct call_place *place,
+                                const struct config_route *route)
+{
+    struct jobrun *r = arg;
+    char members[400];
+    int len = snprintf(members, sizeof members,
+                       ",\"note\":\"route_skipped\",\"reason\":\"context_tokens\","
+                       "\"context_tokens\":%lld,\"on\":\"%s/%s\"",
+                       (long long)route->context_tokens, route->provider, route->model);
+    struct mirror_note note = {.type = EVENT_STEP_PROGRESS,
+                               .step = place->step,
+                               .item = place->item,
+                               .attempt = place->attempt,
+                               .members = view_make(members, (size_t)len)};
+    log_event(r->w->ports.log, LOG_INFO, view_of(r->id.text), "route_skipped",
+              LOG_S("provider", route->provider), LOG_S("model", route->model),
+              LOG_N("context_tokens", route->context_tokens));
+    if (r->state == JOBRUN_RUNNING) mirror_put(&r->mirror, &note);
+}
+
+/* The workflow's name, without its version. */
+static struct view jobrun_workflow(const struct jobrun *r)
+{
+    struct view text = view_of(r->job.head->workflow), name, version;
+    return view_cut(text, '@', &name, &version) ? name : text;
 }
 
 static void jobrun_do_call(struct jobrun *r, const struct task_effect *e)
@@ -167,7 +252,10 @@ static void jobrun_do_call(struct jobrun *r, const struct task_effect *e)
                                           .on_text = jobrun_on_call_text,
                                           .on_done = jobrun_on_call_done,
                                           .on_failed = jobrun_on_call_failed,
-                                          .on_wait = jobrun_on_call_wait};
+                                          .on_again = jobrun_on_call_again,
+                                          .on_wait = jobrun_on_call_wait,
+                                          .on_skip = jobrun_on_call_skip};
+    const struct job_head *head = r->job.head;
     char identity[JOB_ID_LEN + STEP_ID_MAX + 64], item[24] = "-";
     struct err err;
     if (e->item >= 0) snprintf(item, sizeof item, "%lld", (long long)e->item);
@@ -175,17 +263,25 @@ static void jobrun_do_call(struct jobrun *r, const struct task_effect *e)
                        (long long)e->attempt);
     struct call_ask ask = {.owner = &r->calls,
                            .run = e->run,
-                           .model = view_of(e->model),
                            .request = e->request,
                            .identity = view_make(identity, (size_t)len),
                            .stream = e->stream,
+                           .place = {.step = e->step, .item = e->item, .attempt = e->attempt},
                            .timeout_ms = e->timeout_ms,
-                           .tokens = e->tokens};
+                           .pace = {.model = view_of(e->model),
+                                    .tenant = view_of(head->tenant),
+                                    .workflow = jobrun_workflow(r),
+                                    .step = view_of(e->step),
+                                    .cls = head->cls,
+                                    .priority = head->boost,
+                                    .age_ms = head->created_ms,
+                                    .max_tokens = e->max_tokens}};
     if (call_new(&r->w->calls, &ask, &sink, r, &err)) {
         worker_kick(r->w);
         return;
     }
-    enum task_fault fault = err.code == ERR_NOMEM ? TASK_FAULT_OUTAGE : TASK_FAULT_FATAL;
+    bool is_short = err.code == ERR_NOMEM || err.code == ERR_FULL;
+    enum task_fault fault = is_short ? TASK_FAULT_OUTAGE : TASK_FAULT_FATAL;
     task_call_failed(r->task, e->run, fault, &err, VIEW_NONE, -1, jobrun_now(r), r->w->ports.rng);
 }
 
@@ -298,6 +394,7 @@ static void jobrun_cancel_records(struct jobrun *r)
 
 void jobrun_drop_task(struct jobrun *r)
 {
+    if (list_linked(&r->paced)) list_remove(&r->w->paced, &r->paced);
     jobrun_cut_calls(r, false);
     jobrun_cancel_records(r);
     task_free(r->task);
@@ -308,17 +405,29 @@ void jobrun_drop_task(struct jobrun *r)
 /* --- the loop -------------------------------------------------------------------------------- */
 static void jobrun_do_charge(struct jobrun *r, const struct task_effect *e)
 {
-    const struct config_model *m = config_model_find(r->w->ports.config, view_of(e->model));
     int64_t in = e->usage.input_tokens > 0 ? e->usage.input_tokens : 0;
     int64_t out = e->usage.output_tokens > 0 ? e->usage.output_tokens : 0;
-    double cost = m ? ((double)in * m->routes[0].price.input_per_million +
-                       (double)out * m->routes[0].price.output_per_million) /
-                          1e6
-                    : 0;
     r->input_tokens += in;
     r->output_tokens += out;
     r->call_count++;
-    jobview_charge(r->mirror.view, in, out, cost);
+    jobview_charge(r->mirror.view, in, out, (double)r->charge_microusd / 1e6);
+    r->charge_microusd = 0;
+}
+
+bool jobrun_may_park(const struct jobrun *r)
+{
+    const struct clock *clock = r->w->ports.clock;
+    return r->state == JOBRUN_RUNNING && r->is_paced && !r->is_parking && !r->records.count &&
+           !r->ops && r->wait.until_wall_ms - clock->wall_ms >= JOBRUN_PARK_PACED_MS &&
+           task_may_park(r->task);
+}
+
+void jobrun_park(struct jobrun *r)
+{
+    r->is_parking = true;
+    r->due_ms = r->wait.until_wall_ms;
+    task_drain(r->task, jobrun_now(r));
+    jobrun_pump(r);
 }
 
 /* A long wait with nothing in hand is sat out in a delay topic. The tries a step has behind it are
@@ -332,6 +441,8 @@ static void jobrun_do_wake(struct jobrun *r, int64_t when_ms)
     if (wait < JOBRUN_PARK_MS || r->calls.count || r->records.count || r->ops || r->is_parking)
         return;
     r->is_parking = true;
+    r->is_paced = false;
+    r->wait.reason = NULL;
     r->due_ms = r->w->ports.clock->wall_ms + wait;
     task_drain(r->task, jobrun_now(r));
 }

@@ -73,8 +73,9 @@ struct pacer_wait { /* embed; zeroed = idle, never asked. Only state and the num
     int64_t weight, counted, max_tokens, asked_ms, granted_ms;
     int64_t told_ms; /* the end that was told, monotonic; 0: none */
     const char *told_reason;
-    unsigned avoid;   /* routes that failed it, by bit, until all have */
-    unsigned skipped; /* routes that cannot hold it, by bit */
+    bool is_told_tenant; /* the reason is the tenant's day */
+    unsigned avoid;      /* routes that failed it, by bit, until all have */
+    unsigned skipped;    /* routes that cannot hold it, by bit */
     unsigned tries;
     bool is_told_skip;
     const struct pacer_sink *sink;
@@ -95,6 +96,9 @@ struct pacer_ask {
 MUST_CHECK enum err_code pacer_ask(struct pacer *p, struct pacer_wait *w, const struct pacer_ask *a,
                                    struct err *err);
 void pacer_cancel(struct pacer_wait *w); /* not granted: leaves; idle: nothing */
+
+/* The route whose budget it was told to wait for; NULL: it waits for its tenant's next day. */
+const struct config_route *pacer_waits_on(const struct pacer_wait *w);
 
 /* --- of a granted call ----------------------------------------------------------------------- */
 /* The head of the reply is there. limits: what it said of them. */

@@ -393,6 +393,13 @@ struct pacer_place *pacer_line_first(const struct pacer_line *l)
     return p;
 }
 
+enum pace_rank pacer_line_rank(const struct pacer_line *l)
+{
+    enum pace_rank r = 0;
+    while (r < PACE_RANK_COUNT && !line_first(l, r)) r++;
+    return r;
+}
+
 size_t pacer_line_count(const struct pacer_line *l)
 {
     return l->count;

@@ -203,15 +203,15 @@ static void pacer_split(struct limiter_ask *ask, size_t parts)
     }
 }
 
-static void pacer_trade(struct pacer_key *k, bool is_waiting)
+static void pacer_trade(struct pacer_key *k, enum pace_rank best)
 {
     struct pacer_group *g = k->group;
     struct pace_flow flows[PACE_FLOWS_MAX];
     struct limiter_ask ask = {.expect_ms = 0};
     struct pace_trade trade;
     int64_t now = pacer_now(g->pacer);
-    if (k->is_trading || !limiter_is_due(k->limiter, is_waiting, now)) return;
-    if (is_waiting) pacer_line_demand(g->line, &ask);
+    if (k->is_trading || !limiter_is_due(k->limiter, best, now)) return;
+    if (best < PACE_RANK_COUNT) pacer_line_demand(g->line, &ask);
     pacer_split(&ask, g->key_count);
     k->told_count = pacer_tell_flows(k, flows);
     ask.flows = flows;
@@ -233,15 +233,15 @@ static void pacer_on_timer(void *arg)
     pacer_dirty(arg);
 }
 
-static void pacer_arm(struct pacer_group *g, bool is_waiting)
+static void pacer_arm(struct pacer_group *g, enum pace_rank best)
 {
     int64_t now = pacer_now(g->pacer), at = INT64_MAX;
     for (size_t i = 0; i < g->key_count; i++) {
         const struct pacer_key *k = &g->keys[i];
-        int64_t due = k->is_trading ? INT64_MAX : limiter_due_ms(k->limiter, is_waiting, now);
+        int64_t due = k->is_trading ? INT64_MAX : limiter_due_ms(k->limiter, best, now);
         struct limiter_wait w;
         if (due < at) at = due;
-        if (!is_waiting && g->close == PACE_CLOSE_NONE) continue;
+        if (best == PACE_RANK_COUNT && g->close == PACE_CLOSE_NONE) continue;
         limiter_wait(k->limiter, now, &w);
         if (!k->is_trading && w.until_ms > now && w.until_ms < at) at = w.until_ms;
     }
@@ -264,10 +264,10 @@ void pacer_group_pump(struct pacer_group *g)
         left--;
     }
     if (!left) pacer_dirty(g);
-    is_stuck = is_stuck && pacer_line_first(g->line);
-    for (size_t i = 0; i < g->key_count; i++) pacer_trade(&g->keys[i], is_stuck);
+    enum pace_rank best = is_stuck ? pacer_line_rank(g->line) : PACE_RANK_COUNT;
+    for (size_t i = 0; i < g->key_count; i++) pacer_trade(&g->keys[i], best);
     pacer_call_volunteer(g);
-    pacer_arm(g, is_stuck);
+    pacer_arm(g, best);
 }
 
 void pacer_pump(struct pacer *p)

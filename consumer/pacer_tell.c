@@ -81,6 +81,11 @@ static double pacer_pace(struct pacer_group *g)
     return g->calls_per_ms;
 }
 
+const struct config_route *pacer_waits_on(const struct pacer_wait *w)
+{
+    return w->is_told_tenant ? NULL : w->route->config;
+}
+
 /* --- telling --------------------------------------------------------------------------------- */
 static void pacer_tell(struct pacer_wait *w, int64_t until_ms, const char *reason)
 {
@@ -116,7 +121,8 @@ static void pacer_tell_flow(struct pacer_group *g, struct pacer_flow *f, double 
         struct pacer_wait *w = LIST_ITEM(k, struct pacer_wait, place.link);
         int64_t until = base;
         next = list_next(pacer_flow_places(f), k);
-        if (pacer_flow_is_blocked(f))
+        w->is_told_tenant = pacer_flow_is_blocked(f);
+        if (w->is_told_tenant)
             until = pacer_midnight_ms(g->pacer);
         else if (mine > pacer_pace_min)
             until += (int64_t)((double)n / mine);

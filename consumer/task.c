@@ -350,6 +350,18 @@ void task_call_started(struct task *t, uint32_t run, int64_t now_ms)
     r->has_started = true;
 }
 
+void task_call_waits(struct task *t, uint32_t run, int64_t now_ms)
+{
+    struct run *r = task_run_find(t, run);
+
+    (void)now_ms;
+    if (!r || r->state != RUN_CALLING) return;
+    r->state = RUN_READY;
+    if (!t->draining) return;
+    task_run_hold(t, r); /* the next worker's, as all that has not gone out */
+    tell_paused(t);
+}
+
 void task_call_text(struct task *t, uint32_t run, struct view text, int64_t now_ms)
 {
     struct run *r = task_run_find(t, run);
@@ -397,8 +409,7 @@ static void charge(struct task *t, const struct run *r)
                                   .step = t->workflow->steps[r->step].id,
                                   .item = r->item,
                                   .model = t->workflow->steps[r->step].model,
-                                  .usage = r->usage,
-                                  .tokens = r->tokens};
+                                  .usage = r->usage};
 
     task_emit(t, &e);
 }
@@ -480,6 +491,10 @@ void task_call_failed(struct task *t, uint32_t run, enum task_fault fault, const
     case TASK_FAULT_THROTTLE:
     case TASK_FAULT_EXHAUSTED:
     case TASK_FAULT_OUTAGE: {
+        if (r->text.len > 0 && !t->draining) { /* what was told is void only by another attempt */
+            count_failure(t, r, "provider_unavailable", e, retry_after_ms, now_ms, rng);
+            return;
+        }
         int64_t delay = backoff_delay_ms(500, fault == TASK_FAULT_EXHAUSTED ? 300000 : 30000, true,
                                          ++r->waits, rng);
 
@@ -564,18 +579,6 @@ void task_undrain(struct task *t, int64_t now_ms)
         if (r->state == RUN_HELD) task_run_resume(t, r);
     }
     task_advance(t);
-}
-
-size_t task_calls_in_hand(const struct task *t)
-{
-    size_t n = 0;
-
-    for (struct list_link *k = list_first(&t->runs); k; k = list_next(&t->runs, k)) {
-        const struct run *r = LIST_ITEM(k, struct run, link);
-
-        n += r->state == RUN_CALLING || r->state == RUN_STREAMING;
-    }
-    return n;
 }
 
 bool task_is_ended(const struct task *t)

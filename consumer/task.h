@@ -52,6 +52,9 @@ void task_evaluated(struct task *t, uint32_t run, struct view source, struct vie
                     const struct err *e, int64_t now_ms);
 /* The call of TASK_CALL went out / brought text / ended. */
 void task_call_started(struct task *t, uint32_t run, int64_t now_ms);
+/* It was out and waits again (the provider refused it for now); task_call_started comes once more.
+ * No attempt is burnt. */
+void task_call_waits(struct task *t, uint32_t run, int64_t now_ms);
 void task_call_text(struct task *t, uint32_t run, struct view text, int64_t now_ms);
 void task_call_done(struct task *t, uint32_t run, struct view finish_reason,
                     struct task_usage usage, int64_t now_ms);
@@ -73,7 +76,7 @@ void task_undrain(struct task *t, int64_t now_ms);
 enum task_effect_kind {
     TASK_EVAL,     /* source over root (JSON text): answer task_evaluated */
     TASK_CALL,     /* request: OpenAI-shaped chat request without model name; model = the workflow's
-                      model name; tokens = estimate */
+                      model name; max_tokens = its ceiling of output, 0 = none */
     TASK_CUT_CALL, /* cancel the call of this run; no answer */
     TASK_CHECKPOINT, /* write value under (step, item): answer task_checkpointed */
     TASK_EVENT,      /* event: type, step, item, attempt, members = JSON members to append
@@ -91,7 +94,7 @@ struct task_effect {
     struct view source, root, request, value, output, error;
     const char *model;
     bool stream;
-    int64_t timeout_ms, tokens;
+    int64_t timeout_ms, max_tokens;
     enum event_type event;
     struct view members;
     struct task_usage usage;
@@ -102,6 +105,9 @@ struct task_effect {
 /* Pops the next effect; views are valid until the next call on t. False: none. */
 bool task_next(struct task *t, struct task_effect *ret);
 size_t task_calls_in_hand(const struct task *t);
+/* Nothing is in hand or behind it that a start from the checkpoints would lose: every run waits for
+ * its call (or its retry) and is at its first try. */
+bool task_may_park(const struct task *t);
 bool task_is_ended(const struct task *t);
 
 #endif

@@ -44,7 +44,7 @@ struct run {
     int64_t waits;      /* back-offs that burnt no attempt */
     int64_t wake_ms;    /* RETRYING */
     struct buf request; /* TASK_CALL's request */
-    int64_t tokens;
+    int64_t max_tokens;
     struct buf text; /* the reply so far */
     struct task_usage usage;
     char finish[32];

@@ -118,7 +118,7 @@ static void ask_call(struct task *t, struct run *r)
                                   .model = s->model,
                                   .stream = s->stream,
                                   .timeout_ms = s->timeout_ms,
-                                  .tokens = r->tokens};
+                                  .max_tokens = r->max_tokens};
 
     r->state = RUN_READY;
     r->has_started = false;
@@ -126,6 +126,15 @@ static void ask_call(struct task *t, struct run *r)
     r->usage = (struct task_usage){-1, -1};
     r->finish[0] = '\0';
     task_emit(t, &e);
+}
+
+/* What the filled request says wins: it may have been computed. */
+static int64_t ceiling_of(const struct json_t *spec, int64_t otherwise)
+{
+    const struct json_t *n = json_object_get(spec, "max_tokens");
+
+    return json_is_integer(n) && json_integer_value(n) > 0 ? (int64_t)json_integer_value(n)
+                                                           : otherwise;
 }
 
 /* The workflow's own keys that are not the provider's are left out; response_schema becomes
@@ -147,6 +156,7 @@ static void prepare_call(struct task *t, struct run *r, struct json_t *take_spec
     }
     json_object_del(take_spec, "model");
     json_object_del(take_spec, "stream");
+    r->max_tokens = ceiling_of(take_spec, s->max_tokens);
     buf_reset(&r->request);
     json_put(&r->request, take_spec);
     json_decref(take_spec);
@@ -155,7 +165,6 @@ static void prepare_call(struct task *t, struct run *r, struct json_t *take_spec
         task_run_fail(t, r, "output_too_large", &err, false);
         return;
     }
-    r->tokens = (int64_t)r->request.len / 4 + (s->max_tokens > 0 ? s->max_tokens : 256);
     ask_call(t, r);
 }
 
@@ -435,4 +444,28 @@ void task_run_resume(struct task *t, struct run *r)
         ask_call(t, r);
     else
         task_run_open(t, r, r->goal);
+}
+
+/* --- looking at all of them ------------------------------------------------------------------ */
+size_t task_calls_in_hand(const struct task *t)
+{
+    size_t n = 0;
+
+    for (struct list_link *k = list_first(&t->runs); k; k = list_next(&t->runs, k)) {
+        const struct run *r = LIST_ITEM(k, struct run, link);
+
+        n += r->state == RUN_CALLING || r->state == RUN_STREAMING;
+    }
+    return n;
+}
+
+bool task_may_park(const struct task *t)
+{
+    if (!t->started || t->closing || t->draining) return false;
+    for (struct list_link *k = list_first(&t->runs); k; k = list_next(&t->runs, k)) {
+        const struct run *r = LIST_ITEM(k, struct run, link);
+
+        if (r->state != RUN_READY || r->attempt > 1) return false;
+    }
+    return t->runs.count > 0;
 }

@@ -99,7 +99,7 @@ static void worker_beat_info(void *arg, struct buf *out)
     jw_kcstr(&j, "color", c->consumer.color);
     jw_kcstr(&j, "state", worker_state_name(w->state));
     jw_kint(&j, "running", (int64_t)w->run_list.count);
-    jw_kint(&j, "calls", (int64_t)budget_in_flight(w->budget));
+    jw_kint(&j, "calls", (int64_t)pacer_in_flight(w->pacer));
     jw_kint(&j, "homes", (int64_t)w->home_list.count);
     jw_kint(&j, "at", w->ports.clock->wall_ms);
     jw_end_object(&j);
@@ -176,6 +176,11 @@ static void worker_subscribe(struct worker *w)
 }
 
 /* --- made and freed -------------------------------------------------------------------------- */
+static void worker_kick_arg(void *arg)
+{
+    worker_kick(arg);
+}
+
 static bool worker_may_call(void *arg)
 {
     const struct worker *w = arg;
@@ -210,6 +215,7 @@ static void worker_init_lists(struct worker *w)
     list_init(&w->lost_homes);
     list_init(&w->run_list);
     list_init(&w->gone_list);
+    list_init(&w->paced);
     list_init(&w->parkings);
     list_init(&w->letters);
     list_init(&w->rebuilds);
@@ -218,9 +224,8 @@ static void worker_init_lists(struct worker *w)
 static void worker_wire(struct worker *w)
 {
     const struct worker_ports *p = &w->ports;
-    w->calls.budget = w->budget;
+    w->calls.pacer = w->pacer;
     w->calls.http = &w->ports.http;
-    w->calls.config = p->config;
     w->calls.clock = p->clock;
     w->calls.timers = p->timers;
     w->calls.provider_key = p->provider_key;
@@ -237,6 +242,41 @@ static void worker_wire(struct worker *w)
     w->mirrors.kick = p->kick;
     w->mirrors.kick_arg = p->kick_arg;
     mirror_env_init(&w->mirrors);
+}
+
+static void worker_on_usage(void *arg)
+{
+    struct worker *w = arg;
+    if (w->pacer) pacer_recheck_tenants(w->pacer);
+    worker_kick(w);
+}
+
+static bool worker_make_pacer(struct worker *w)
+{
+    const struct worker_ports *p = &w->ports;
+    const struct usage_options usage = {.fn = p->fn,
+                                        .clock = p->clock,
+                                        .timers = p->timers,
+                                        .incarnation = view_of(w->incarnation),
+                                        .retention_ms = p->config->retention.usage_ms,
+                                        .on_heard = worker_on_usage,
+                                        .arg = w};
+    w->usage = usage_new(&usage);
+    const struct pacer_options pacer = {.fn = p->fn,
+                                        .config = p->config,
+                                        .clock = p->clock,
+                                        .timers = p->timers,
+                                        .rng = p->rng,
+                                        .log = p->log,
+                                        .metrics = p->metrics,
+                                        .usage = w->usage,
+                                        .incarnation = view_of(w->incarnation),
+                                        .calls_max = (size_t)p->config->consumer.max_calls,
+                                        .may_start = worker_may_call,
+                                        .kick = worker_kick_arg,
+                                        .arg = w};
+    w->pacer = w->usage ? pacer_new(&pacer) : NULL;
+    return w->pacer != NULL;
 }
 
 static bool worker_make(struct worker *w)
@@ -259,13 +299,6 @@ static bool worker_make(struct worker *w)
                                         .on_home = worker_on_home_mark,
                                         .on_beat = worker_on_beat,
                                         .arg = w};
-    const struct budget_options budget = {.fn = p->fn,
-                                          .config = p->config,
-                                          .clock = p->clock,
-                                          .timers = p->timers,
-                                          .calls_max = (size_t)p->config->consumer.max_calls,
-                                          .may_start = worker_may_call,
-                                          .arg = w};
     const struct scheduler_options sched = {.items_max = WORKER_QUEUE_MAX,
                                             .interactive_weight =
                                                 p->config->consumer.interactive_weight,
@@ -278,10 +311,10 @@ static bool worker_make(struct worker *w)
     w->sched = scheduler_new(&sched);
     w->outbox = outbox_new(&outbox);
     w->lease = lease_new(&lease);
-    w->budget = budget_new(&budget);
+    if (!worker_make_pacer(w)) return false;
     w->foreign = foreign_new(w);
     return w->homes && w->asked && w->marked && w->runs && w->sched && w->outbox && w->lease &&
-           w->budget && w->foreign;
+           w->foreign;
 }
 
 struct worker *worker_new(const struct worker_ports *ports, struct err *err)
@@ -343,12 +376,13 @@ void worker_free(struct worker *w)
     home_drop_parkings(w);
     home_drop_letters(w);
     rebuild_drop_stopped(w);
-    if (w->calls.budget) {
+    if (w->calls.pacer) {
         call_env_fini(&w->calls);
         mirror_env_fini(&w->mirrors);
     }
     foreign_free(w->foreign);
-    budget_free(w->budget);
+    pacer_free(w->pacer);
+    usage_free(w->usage);
     lease_free(w->lease);
     outbox_free(w->outbox);
     scheduler_free(w->sched);
@@ -454,8 +488,9 @@ void worker_turn(struct worker *w)
         rebuild_turn(h);
     }
     worker_start(w);
-    budget_pump(w->budget);
+    pacer_pump(w->pacer);
     mirror_flush(&w->mirrors);
     jobrun_reap(w);
+    drain_check(w);
     if (w->is_readable) worker_kick(w);
 }

@@ -115,8 +115,8 @@ void worker_stats(const struct worker *w, struct worker_stats *ret)
                                  .queued = scheduler_count(w->sched),
                                  .foreign = foreign_count(w->foreign),
                                  .sleeping = w->sleeping,
-                                 .calls = budget_in_flight(w->budget),
-                                 .calls_waiting = budget_waiting(w->budget),
+                                 .calls = pacer_in_flight(w->pacer),
+                                 .calls_waiting = pacer_waiting(w->pacer),
                                  .item_bytes = w->item_bytes,
                                  .started = w->started,
                                  .ended = w->ended,
@@ -138,6 +138,7 @@ void worker_refresh_metrics(struct worker *w)
     metric_set(w->meters.homes_ready, (double)s.homes_ready);
     metric_set(w->meters.fenced, s.is_fenced ? 1 : 0);
     metric_set(w->meters.item_bytes, (double)s.item_bytes);
+    pacer_refresh_metrics(w->pacer);
 }
 
 bool worker_is_ready(const struct worker *w, struct buf *reason)

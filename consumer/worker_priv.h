@@ -39,7 +39,8 @@ struct worker {
     char incarnation[WORKER_INCARNATION_MAX];
     struct outbox *outbox;
     struct lease *lease;
-    struct budget *budget;
+    struct pacer *pacer;
+    struct usage *usage;
     struct call_env calls;
     struct mirror_env mirrors;
     struct scheduler *sched;
@@ -52,6 +53,7 @@ struct worker {
     struct map *runs;                  /* by job id: those that are alive */
     struct list run_list;              /* the same in order of their beginning */
     struct list gone_list;             /* over, but an answer is still out */
+    struct list paced;                 /* runs that were told to wait for their turn */
     struct list parkings;              /* delay records on their way into another tier */
     struct list rebuilds;              /* stopped ones that wait for their answers */
     struct list letters;               /* unreadable records on their way to the dead letters */
@@ -59,7 +61,7 @@ struct worker {
     int64_t unbroken_ms; /* of the lease, as last seen */
     enum worker_state state;
     bool is_readable; /* some queue may hold something */
-    bool is_leaving, has_left, is_over;
+    bool is_leaving, has_left, is_over, has_told;
     struct timer commit_timer, drain_timer, leave_timer;
     size_t next_home; /* who is read first this turn */
     struct worker_meters meters;

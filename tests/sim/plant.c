@@ -32,12 +32,15 @@ static void put_config(struct buf *out, const struct plant_options *o)
                (long long)o->max_jobs);
     buf_printf(out, "retention: {results: 7d, events: %lldms}\n", (long long)(o->events_ms ? o->events_ms : 24 * 3600 * 1000));
     buf_put_str(out, "providers: {main: {kind: openai, base_url: \"http://provider.example/v1\"}}\n");
+    char rate[64] = "";
+
+    if (o->requests_per_minute) snprintf(rate, sizeof rate, "requests_per_minute: %lld", (long long)o->requests_per_minute);
     buf_put_str(out, "models:\n");
     for (int i = 0; i < 2; i++)
         buf_printf(out,
-                   "  %s: {route: [{provider: main, model: m-%d}], budget: {requests_per_minute: %lld}, price: {input_per_million: 1.0, "
+                   "  %s: {route: [{provider: main, model: m-%d}], budget: {%s%slearn: %s}, price: {input_per_million: 1.0, "
                    "output_per_million: 2.0}}\n",
-                   i ? "smart" : "fast", i, (long long)o->requests_per_minute);
+                   i ? "smart" : "fast", i, rate, o->requests_per_minute ? ", " : "", o->learns ? "true" : "false");
     put_tenants(out);
 }
 

@@ -16,6 +16,7 @@ struct plant_options {
     int32_t partitions;
     const struct workflows *workflows; /* borrowed; the same for every seed */
     int64_t requests_per_minute;       /* of every model; 0 = no limit */
+    bool learns;                       /* unknown limits are found by a ramp; else there are none */
     int64_t max_jobs;                  /* of a worker at once */
     int64_t heartbeat_ms;              /* of quiet streams */
     int64_t events_ms;                 /* retention of ended streams; 0 = a day */

@@ -455,6 +455,7 @@ bool scenario_run(uint64_t seed, bool trace, const struct workflows *ws, struct 
     struct stage_options o = {.plant = {.seed = seed, .trace = trace, .workflows = ws}};
     o.plant.partitions = 4 + (int32_t)rng_below(&rng, 5);
     o.plant.requests_per_minute = rng_below(&rng, 8) == 0 ? 600 : 0;
+    o.plant.learns = seed % 4 == 0;
     o.plant.max_jobs = rng_below(&rng, 4) == 0 ? 4 : 100;
     o.plant.heartbeat_ms = 1000 + (int64_t)rng_below(&rng, 5000);
     o.plant.events_ms = rng_below(&rng, 6) == 0 ? 2000 : 0;
