@@ -22,6 +22,7 @@ CALLS_MAX = 2_000_000  # sizes kept for the oracle
 PAIRS_MAX = 4096
 SERIES_MAX = 1000
 OUTPUT_UNKNOWN = -1
+BY_LIMITS = frozenset((*METERED, "concurrency"))
 
 
 class Log:
@@ -173,7 +174,7 @@ class Pair:
         """A call was turned away. Returns True when it is a violation."""
         self.arrivals.add(ms, 1)
         self.refusals.setdefault(reason, Log()).add(ms, 1)
-        if reason not in (*METERED, "concurrency"):
+        if reason not in BY_LIMITS:
             return False
         if self.has_strangers(ms):
             self.counts["refused_with_strangers"] += 1
@@ -229,7 +230,9 @@ class Pair:
                 used = self.logs[name].between(from_ms, to_ms)
                 rows[name] = {"used": round(used, 3), "allowed": round(allowed, 3), "share": round(used / allowed, 6)}
                 if self.strangers_ms is not None:
-                    rows[name]["foreign"] = round(self.foreign[name].between(from_ms, to_ms), 3)
+                    foreign = self.foreign[name].between(from_ms, to_ms)
+                    rest = max(1e-9, allowed - foreign)
+                    rows[name].update({"foreign": round(foreign, 3), "share_of_rest": round(used / rest, 6)})
         return rows
 
     def _sums(self, from_ms, to_ms):
@@ -288,7 +291,7 @@ class Pair:
         refused = {reason: int(log.total()) for reason, log in self.refusals.items()}
         return {
             "key": self.key, "model": self.model, "limits": self.limits,
-            "changes": [{"at_ms": at, "limits": limits} for at, limits in self.changes[1:]],
+            "changes": self._changes(to_ms),
             "arrivals": int(self.arrivals.total()), "accepted": self.counts["accepted"], "refused": refused,
             "refused_total": sum(refused.values()), "violations": self.counts["violations"], "over": over,
             "refused_after_change": self.counts["refused_after_change"],
@@ -299,6 +302,14 @@ class Pair:
                          "longest_idle_ms": self.longest_idle(from_ms, to_ms),
                          "oracle": self.oracle(from_ms, to_ms, question["burst"], use) if question["oracle"] else None},
             "series": self._series(from_ms, to_ms, question["step_ms"])}
+
+    def _changes(self, to_ms):
+        """Every change after the first call, and what limits refused from it until the next one."""
+        rows, ends = [], [at for at, _ in self.changes[2:]] + [max(to_ms, self.changes[-1][0])]
+        for (at, limits), end in zip(self.changes[1:], ends):
+            refused = sum(log.between(at, end) for reason, log in self.refusals.items() if reason in BY_LIMITS)
+            rows.append({"at_ms": at, "limits": limits, "refused": int(refused)})
+        return rows
 
     def _series(self, from_ms, to_ms, step_ms):
         rows = []

@@ -103,6 +103,8 @@ class Azure(ProviderTest):
         self.assertEqual(json.loads(self.post("/openai/v1/chat/completions", model="gpt-5-mini")[2])["model"], "gpt-5-mini")
         body = {"model": "gpt-5-mini", "input": MARK.format("")}
         self.assertEqual(self.ask(body, path="/openai/v1/responses")[0], 200)
+        self.assertEqual(self.ask(body, path="/openai/responses?api-version=2025-04-01-preview")[0], 200)
+        self.assertEqual(self.ask(body, path="/openai/responses")[0], 404)
 
     def test_stream_begins_without_choices(self):
         chunks = [json.loads(event) for event in events(self.post(self.PATH + "?api-version=x", stream=True)[2])[:-1]]

@@ -116,8 +116,24 @@ class Intervals(unittest.TestCase):
         self.assertEqual((report["interval"]["binding"], report["interval"]["share"]), (RPM, round(75 / 90, 6)))
         self.assertEqual(report["interval"]["longest_idle_ms"], 4000)
         self.assertEqual([row["share"] for row in report["series"]], [1.0, 0.5])
-        self.assertEqual(report["changes"], [{"at_ms": 60_000, "limits": {RPM: 30, INPUT: 6000}}])
+        self.assertEqual(report["changes"], [{"at_ms": 60_000, "limits": {RPM: 30, INPUT: 6000}, "refused": 0}])
         self.assertEqual(pair.report(self.question(from_ms=60_000))["interval"]["share"], 0.5)
+
+    def test_refusals_by_change_and_what_strangers_left(self):
+        pair = judge.Pair("k", "m", {RPM: 60}, 0)
+        pair.accept(charges(1), 0)
+        for at, limit, refused in ((10_000, 30, 3), (20_000, 60, 1)):
+            pair.change({RPM: limit}, at)
+            for n in range(refused):
+                pair.refuse(RPM, at + n)
+            pair.refuse("storm", at + 5)
+        pair.strangers(RPM, 45, 30_000)
+        for at in range(31_000, 60_000, 1000):
+            pair.accept(charges(1), at)
+        report = pair.report(self.question(to_ms=60_000))
+        self.assertEqual([change["refused"] for change in report["changes"]], [3, 1])
+        use = report["interval"]["use"][RPM]
+        self.assertEqual((use["used"], use["allowed"], use["foreign"], use["share_of_rest"]), (30, 55, 45, 3.0))
 
     def test_refusals_by_interval_and_idle_time(self):
         pair = judge.Pair("k", "m", {}, 0)

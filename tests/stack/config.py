@@ -23,6 +23,8 @@ SIM_KEY_ENV = "SLUICE_PROVIDER_KEY"
 SIM_KEY = "sim-key"
 REAL_KEY_ENV = "OPENAI_API_KEY"
 REAL_URL = "https://api.openai.com/v1"
+REAL_KEYS = {"openai": REAL_KEY_ENV, "anthropic": "ANTHROPIC_API_KEY", "gemini": "GEMINI_API_KEY"}
+SIM_PATHS = {"openai": "/v1", "azure": "", "anthropic": "", "gemini": "", "vllm": "/vllm/v1"}  # base_url at the simulated provider
 # A first guess at a small account; the provider's headers correct it.
 REAL_BUDGET = {"requests_per_minute": 500, "input_tokens_per_minute": 200000,
                "output_tokens_per_minute": 50000, "concurrency": 64}
@@ -205,13 +207,25 @@ def tenant(name, key, **more):
 
 
 def _is_ours_to_fill(entry, environ):
-    if not isinstance(entry, dict) or entry.get("kind", "openai") != "openai":
+    if not isinstance(entry, dict):
         return False
-    url = str(entry.get("base_url") or "")
+    kind, url = entry.get("kind", "openai"), str(entry.get("base_url") or "")
+    if kind != "openai":
+        return kind in SIM_PATHS and not url and not environ.get(REAL_KEYS.get(kind, ""))
     if url and entry.get("api_key_file"):
         return False
     return not url or (url.startswith("https://api.openai.com") and
                        not environ.get(str(entry.get("api_key_env") or REAL_KEY_ENV)))
+
+
+def _simulated(entry, sim_url, environ):
+    """The entry with the simulated provider's address; a key of its own is kept where the environment has it."""
+    kind = entry.get("kind", "openai")
+    filled = {**{key: value for key, value in entry.items() if key != "api_key_file"}, "kind": kind,
+              "base_url": sim_url + SIM_PATHS[kind]}
+    if not entry.get("api_keys") and not environ.get(str(entry.get("api_key_env") or "")):
+        filled["api_key_env"] = SIM_KEY_ENV
+    return filled
 
 
 def fill_providers(config, sim_url, environ):
@@ -222,10 +236,11 @@ def fill_providers(config, sim_url, environ):
     for name, entry in (config.get("providers") or {}).items():
         if not _is_ours_to_fill(entry, environ):
             continue
-        address = ({"base_url": REAL_URL, "api_key_env": REAL_KEY_ENV} if real
-                   else {"base_url": f"{sim_url}/v1", "api_key_env": SIM_KEY_ENV})
-        rest = {key: value for key, value in entry.items() if key != "api_key_file"}
-        config["providers"][name] = {**rest, "kind": "openai", **address}
+        if real and entry.get("kind", "openai") == "openai":
+            rest = {key: value for key, value in entry.items() if key != "api_key_file"}
+            config["providers"][name] = {**rest, "kind": "openai", "base_url": REAL_URL, "api_key_env": REAL_KEY_ENV}
+        else:
+            config["providers"][name] = _simulated(entry, sim_url, environ)
     if real:
         for name, entry in (config.get("models") or {}).items():
             if name not in given and isinstance(entry, dict):

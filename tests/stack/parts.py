@@ -147,7 +147,7 @@ class Part:
 class Provider(Part):
     """The simulated provider."""
 
-    port_names = ("provider",)
+    port_names = ("provider", "provider-control")
 
     def __init__(self, site, name, behavior):
         super().__init__(site, name)
@@ -160,11 +160,13 @@ class Provider(Part):
     def command(self):
         python = sys.executable or "/usr/bin/python3"
         words = [python, os.path.join(self.site.root, "tests/provider/provider.py"),
-                 "--port", str(self.site.ports.get("provider")), "--journal", self.journal]
+                 "--port", str(self.site.ports.get("provider")),
+                 "--control-port", str(self.site.ports.get("provider-control")), "--journal", self.journal]
         return words + (["--behavior", self.behavior] if self.behavior else [])
 
     def probe(self):
-        return ready.http_ok(self.site.ports.get("provider"), "/__sim/healthz")
+        return (ready.http_ok(self.site.ports.get("provider"), "/__sim/healthz")
+                or ready.http_ok(self.site.ports.get("provider-control"), "/__sim/healthz"))
 
 
 class Binary(Part):

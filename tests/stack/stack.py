@@ -88,7 +88,8 @@ class Stack:
         self.environ = {**SANITIZERS, conf.SIM_KEY_ENV: conf.SIM_KEY, **os.environ, **(env or {})}
         self.real_provider = bool(real_provider and self.environ.get(conf.REAL_KEY_ENV))
         if not real_provider:
-            self.environ.pop(conf.REAL_KEY_ENV, None)
+            for name in conf.REAL_KEYS.values():
+                self.environ.pop(name, None)
         if self.real_provider and "provider" in self.names:
             self.names.remove("provider")
         self._folders = dict(folders or {})
@@ -145,9 +146,13 @@ class Stack:
         return self.keys["SLUICE_KEY_2"]
 
     @property
+    def provider_control_url(self):
+        return f"http://127.0.0.1:{self.site.ports.get('provider-control')}"
+
+    @property
     def sim(self):
-        """A client of the simulated provider's controls."""
-        return SimClient(self.provider_url)
+        """A client of the simulated provider's controls, on their own port: it answers while an outage has closed the other."""
+        return SimClient(self.provider_control_url)
 
     @property
     def journal(self):
@@ -192,7 +197,7 @@ class Stack:
                          self._folders)
         if self._port and not ports.claim("gateway", int(self._port)):
             raise StackError(f"port {self._port} of 127.0.0.1 is in use")
-        for name in ("kafka", "redis", "gateway", "gateway-admin") + (() if self.real_provider else ("provider",)):
+        for name in ("kafka", "redis", "gateway", "gateway-admin") + (() if self.real_provider else ("provider", "provider-control")):
             ports.get(name)
         self.keys = dict(before.get("keys") or {})
         self._write_config()
@@ -412,6 +417,8 @@ class Stack:
         values = {"SLUICE_URL": self.url, "SLUICE_ADMIN_URL": self.admin_url, "SLUICE_KEY": self.key,
                   "SLUICE_KEY_2": self.key_2, "SLUICE_CONFIG": self.state.path("sluice.yaml"),
                   "KAFKA_BROKERS": self.brokers, "REDIS_URL": self.redis_url, "PROVIDER_URL": self.provider_url}
+        if not self.real_provider:
+            values["PROVIDER_CONTROL_URL"] = self.provider_control_url
         for name, part in sorted(self.parts.items()):
             if part.pid is not None:
                 values["PID_" + name.upper().replace("-", "_")] = part.pid

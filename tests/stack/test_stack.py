@@ -352,6 +352,18 @@ class Configs(unittest.TestCase):
         self.assertEqual(found["providers"], {"main": real, "own": own})
         self.assertEqual(found["models"]["fast"]["budget"]["requests_per_minute"], 500)
 
+    def test_other_kinds_are_simulated_too(self):
+        given = {"a": {"kind": "anthropic", "api_key_env": "ANTHROPIC_API_KEY"}, "v": {"kind": "vllm"}, "z": {"kind": "azure", "api_key_env": "Z"},
+                 "g": {"kind": "gemini", "api_keys": [{"env": "G1"}, {"env": "G2"}]}, "own": {"kind": "vllm", "base_url": "http://127.0.0.1:7"}}
+        sim = {"base_url": "http://127.0.0.1:5", "api_key_env": "SLUICE_PROVIDER_KEY"}
+        found = self.effective({"providers": given}, {"Z": "z"})["providers"]
+        self.assertEqual(found["a"], {"kind": "anthropic", **sim})
+        self.assertEqual(found["v"], {"kind": "vllm", **sim, "base_url": "http://127.0.0.1:5/vllm/v1"})
+        self.assertEqual(found["z"], {"kind": "azure", "base_url": "http://127.0.0.1:5", "api_key_env": "Z"})
+        self.assertEqual(found["g"], {"kind": "gemini", "base_url": "http://127.0.0.1:5", "api_keys": given["g"]["api_keys"]})
+        self.assertEqual(found["own"], given["own"])
+        self.assertEqual(self.effective({"providers": given}, {"ANTHROPIC_API_KEY": "k"})["providers"]["a"], given["a"])
+
     def test_models_are_taken_whole(self):
         found = self.effective({"models": {"fast": {"route": [{"provider": "main", "model": "m"}]}}}, {})
         self.assertEqual(found["models"]["fast"], {"route": [{"provider": "main", "model": "m"}]})

@@ -1,6 +1,7 @@
 """Which dialect speaks under a path. All of them share one port; a first segment such as /anthropic may stand before any path."""
 
 import re
+from urllib.parse import unquote
 
 from tests.provider.dialects.anthropic import Anthropic
 from tests.provider.dialects.azure import AzureChat, AzureResponses
@@ -16,9 +17,9 @@ ROUTES = [(re.compile(pattern), dialect) for pattern, dialect in (
     (r"/openai/deployments/(?P<deployment>[^/]+)/chat/completions", AzureChat),
     (r"/openai/v1/chat/completions", AzureChat),
     (r"/openai/v1/responses", AzureResponses),
-    (r"/openai/responses", AzureResponses),
+    (r"/openai/(?P<dated>responses)", AzureResponses),
     (r"/v1/messages", Anthropic),
-    (r"/(?:v1beta|v1|v1alpha)/models/(?P<model>[^/:]+):(?P<verb>generateContent|streamGenerateContent)", Gemini),
+    (r"/(?:v1beta|v1|v1alpha)/(?:models|tunedModels)/(?P<model>[^/:]+):(?P<verb>generateContent|streamGenerateContent)", Gemini),
     (r"/vllm/v1/chat/completions", Vllm),
 )]
 
@@ -29,5 +30,5 @@ def find(path):
     for pattern, dialect in ROUTES:
         match = pattern.fullmatch(path)
         if match:
-            return dialect, match.groupdict()
+            return dialect, {name: unquote(value) for name, value in match.groupdict().items()}
     return None

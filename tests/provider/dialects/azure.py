@@ -35,6 +35,8 @@ class _Azure:
             return dumps({"error": {"code": "401", "message": "Access denied due to invalid subscription key or wrong API endpoint. "
                                     "Make sure to provide a valid key for an active subscription."}})
         if refusal.status == 404:
+            if refusal.code == "404":
+                return NOT_FOUND
             return dumps({"error": {"code": "DeploymentNotFound", "message": "The API deployment for this resource does not exist."}})
         return super().refusal(refusal)
 
@@ -49,8 +51,8 @@ class _Azure:
 
     def check_head(self, lines):
         super().check_head(lines)
-        if "deployment" in self.route and not self.query.get("api-version"):
-            raise Refusal(404, "Resource not found")
+        if self.route and not self.query.get("api-version"):
+            raise Refusal(404, "Resource not found", code="404")
 
 
 class AzureChat(_Azure, Chat):
