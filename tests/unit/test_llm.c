@@ -1,6 +1,7 @@
 /* LLM replies: recorded streams at every split, refusals by their class, and every way of breaking
  * off. */
 #include "consumer/llm.h"
+#include "consumer/llm_dialect.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -174,12 +175,163 @@ static void test_request(void **state)
     llm_wire_fini(&w);
 }
 
+/* --- what the recordings do not show ---------------------------------------------------------- */
+
+static const char hello[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+
+/* The URL of a request to this provider; it lies under the provider's address. */
+static void expect_url(const struct config_provider *p, const char *model, bool stream,
+                       const char *url)
+{
+    const struct llm_request q = {.provider = p,
+                                  .model = view_of(model),
+                                  .request = view_of(hello),
+                                  .stream = stream,
+                                  .identity = VIEW_LIT("i")};
+    struct llm_wire w;
+    struct err err;
+
+    if (llm_wire_init(&w, &q, &err) != ERR_OK) fail_msg("%s", err.text);
+    if (!view_eq_str(buf_view(&w.url), url))
+        fail_msg("%.*s, not %s", (int)w.url.len, w.url.data, url);
+    llm_wire_fini(&w);
+}
+
+static void test_a_model_cannot_move_the_address(void **state)
+{
+    static char base[] = "https://h.example", v1[] = "https://h.example/v1beta",
+                root[] = "https://h.example/openai", version[] = "2024-10-21", beta[] = "v1beta",
+                versioned[] = "https://h.example/v1";
+    const struct config_provider
+        azure = {.kind = PROVIDER_AZURE, .base_url = base, .api_version = version},
+        azure_root = {.kind = PROVIDER_AZURE, .base_url = root, .api_version = version},
+        gemini = {.kind = PROVIDER_GEMINI, .base_url = base, .api_version = beta},
+        gemini_v1 = {.kind = PROVIDER_GEMINI, .base_url = v1, .api_version = beta},
+        anthropic = {.kind = PROVIDER_ANTHROPIC, .base_url = versioned, .api_version = version};
+
+    (void)state;
+    expect_url(&azure, "a/../b?c#d@e", true,
+               "https://h.example/openai/deployments/a%2F..%2Fb%3Fc%23d%40e/chat/completions"
+               "?api-version=2024-10-21");
+    expect_url(&azure_root, "dep", true,
+               "https://h.example/openai/deployments/dep/chat/completions?api-version=2024-10-21");
+    expect_url(&gemini, "gemini-3-flash", false,
+               "https://h.example/v1beta/models/gemini-3-flash:generateContent");
+    expect_url(&gemini, "tunedModels/mine", true,
+               "https://h.example/v1beta/tunedModels/mine:streamGenerateContent?alt=sse");
+    expect_url(&gemini_v1, "m:x y", true,
+               "https://h.example/v1beta/models/m%3Ax%20y:streamGenerateContent?alt=sse");
+    expect_url(&anthropic, "claude", true, "https://h.example/v1/messages");
+}
+
+/* Ours is an hour off; resets by the time of day are taken from the provider's own. */
+static void test_the_providers_clock_counts(void **state)
+{
+    const struct http_header headers[] = {
+        {VIEW_LIT("anthropic-ratelimit-requests-reset"), VIEW_LIT("2026-11-25T12:00:05Z")},
+        {VIEW_LIT("Date"), VIEW_LIT("Wed, 25 Nov 2026 12:00:00 GMT")}};
+    struct llm_reply *r;
+    int64_t ours;
+
+    (void)state;
+    assert_true(clock_parse(VIEW_LIT("2026-11-25T11:00:00Z"), &ours));
+    r = llm_reply_new(&openai, true);
+    llm_reply_head(r, 200, headers, 2, ours);
+    assert_int_equal(llm_reply_limits(r)->requests.reset_ms, 5000);
+    llm_reply_free(r);
+    r = llm_reply_new(&openai, true);
+    assert_false(llm_reply_limits(r)->is_any);
+    llm_reply_head(r, 200, headers, 2, ours + 3600000 + 700); /* the second it is rounded to */
+    assert_int_equal(llm_reply_limits(r)->requests.reset_ms, 4300);
+    llm_reply_free(r);
+}
+
+static void expect_midnight(const char *now, const char *midnight)
+{
+    int64_t at, then;
+
+    assert_true(clock_parse(view_of(now), &at));
+    assert_true(clock_parse(view_of(midnight), &then));
+    if (llm_until_pacific_midnight(at) != then - at)
+        fail_msg("%s: %lld s", now, (long long)llm_until_pacific_midnight(at) / 1000);
+}
+
+static void test_midnight_in_california(void **state)
+{
+    (void)state;
+    expect_midnight("2026-11-25T12:00:00Z", "2026-11-26T08:00:00Z"); /* winter */
+    expect_midnight("2026-11-26T07:59:59Z", "2026-11-26T08:00:00Z");
+    expect_midnight("2026-11-26T08:00:00Z", "2026-11-27T08:00:00Z");
+    expect_midnight("2026-07-01T00:00:00Z", "2026-07-01T07:00:00Z"); /* summer */
+    expect_midnight("2026-03-08T09:59:00Z", "2026-03-09T08:00:00Z"); /* the hour before it begins */
+    expect_midnight("2026-03-08T10:00:00Z", "2026-03-09T07:00:00Z");
+    expect_midnight("2026-11-01T08:59:00Z", "2026-11-02T07:00:00Z"); /* and before it ends */
+    expect_midnight("2026-11-01T09:00:00Z", "2026-11-02T08:00:00Z");
+    expect_midnight("2027-03-14T10:00:00Z", "2027-03-15T07:00:00Z");
+}
+
+static void test_ceilings(void **state)
+{
+    static char mib[1 << 20];
+    struct llm_reply *r = llm_reply_new(&openai, false);
+    struct llm_out out;
+    int n = 0;
+
+    (void)state;
+    memset(mib, 'x', sizeof mib);
+    llm_reply_head(r, 200, NULL, 0, 0);
+    while (llm_reply_feed(r, view_make(mib, sizeof mib), &out) == LLM_MORE) assert_true(++n < 8);
+    assert_int_equal(out.fault, TASK_FAULT_BROKEN);
+    assert_int_equal(llm_reply_feed(r, view_make(mib, 1), &out), LLM_MORE); /* it is over */
+    llm_reply_free(r);
+
+    r = llm_reply_new(&openai, true);
+    llm_reply_head(r, 200, NULL, 0, 0);
+    assert_int_equal(llm_reply_feed(r, view_make(mib, sizeof mib), &out), LLM_MORE);
+    assert_int_equal(llm_reply_feed(r, VIEW_LIT("yy"), &out), LLM_FAILED);
+    assert_int_equal(out.fault, TASK_FAULT_BROKEN);
+    llm_reply_free(r);
+
+    r = llm_reply_new(&openai, true); /* a refusal of any length is a refusal */
+    llm_reply_head(r, 429, NULL, 0, 0);
+    for (n = 0; n < 4; n++)
+        assert_int_equal(llm_reply_feed(r, view_make(mib, sizeof mib), &out), LLM_MORE);
+    assert_int_equal(llm_reply_end(r, NULL, &out), LLM_FAILED);
+    assert_int_equal(out.fault, TASK_FAULT_THROTTLE);
+    llm_reply_free(r);
+}
+
+static void test_a_request_that_is_none(void **state)
+{
+    static char base[] = "https://h.example";
+    const struct config_provider p = {.name = "main", .kind = PROVIDER_GEMINI, .base_url = base};
+    struct llm_request q = {.provider = &p, .model = VIEW_LIT("m"), .request = VIEW_LIT("[1]")};
+    struct llm_wire w;
+    struct err err;
+
+    (void)state;
+    assert_int_equal(llm_wire_init(&w, &q, &err), ERR_INVALID);
+    llm_wire_fini(&w);
+    q.request = VIEW_LIT("{\"messages\":[{\"role\":\"user\",\"content\":\"SECRET\"}],"
+                         "\"temperature\":\"SECRET\"}");
+    assert_int_equal(llm_wire_init(&w, &q, &err), ERR_INVALID);
+    assert_string_equal(err.where, "/temperature");
+    assert_null(strstr(err.text, "SECRET"));
+    llm_wire_fini(&w);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stream_at_every_split), cmocka_unit_test(test_broken_streams),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_whole_reply),
-        cmocka_unit_test(test_request)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_stream_at_every_split),
+                                       cmocka_unit_test(test_broken_streams),
+                                       cmocka_unit_test(test_refusals),
+                                       cmocka_unit_test(test_whole_reply),
+                                       cmocka_unit_test(test_request),
+                                       cmocka_unit_test(test_a_model_cannot_move_the_address),
+                                       cmocka_unit_test(test_the_providers_clock_counts),
+                                       cmocka_unit_test(test_midnight_in_california),
+                                       cmocka_unit_test(test_ceilings),
+                                       cmocka_unit_test(test_a_request_that_is_none)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
