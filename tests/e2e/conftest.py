@@ -19,7 +19,8 @@ CONFIG = {
 
 def make_stack(name, **options):
     options = {"flavour": "asan", "fresh": True, "workers": 2, "gateways": 2, "config": CONFIG,
-               "tenants": [{"id": "small", "max_queued": 3}], **options}
+               "tenants": [{"id": "small", "max_queued": 3}, {"id": "counted", "scopes": ["submit", "read"]}, {"id": "boss"}],
+               **options}
     return Stack(ROOT / "build/test" / name, **options)
 
 
