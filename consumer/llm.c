@@ -56,10 +56,22 @@ static bool is_under(struct view url, const char *base)
     return view_starts(url, base) && url.len > len && url.ptr[len] == '/';
 }
 
+/* A buffer fails for want of memory, too, and that passes: it is told apart by how much was asked
+ * for. What a dialect adds to the request is less than the request and a page. */
+static enum err_code check_room(const struct llm_wire *w, const struct llm_request *q,
+                                struct err *err)
+{
+    if (!w->url.failed && !w->body.failed && !w->header_bytes.failed) return ERR_OK;
+    if (2 * q->request.len + 4096 < w->body.max && 4 * q->model.len + 1200 < w->url.max &&
+        2 * q->identity.len + 200 < w->header_bytes.max)
+        return err_set(err, ERR_NOMEM, "no memory for a request");
+    return err_set(err, ERR_TOO_LARGE, "the request does not fit provider %s", q->provider->name);
+}
+
 enum err_code llm_wire_init(struct llm_wire *w, const struct llm_request *q, struct err *err)
 {
     const struct llm_dialect *d = dialect_of(q->provider);
-    enum err_code code;
+    enum err_code code, room = ERR_OK;
 
     memset(w, 0, sizeof *w);
     buf_init(&w->url, 2048);
@@ -68,10 +80,8 @@ enum err_code llm_wire_init(struct llm_wire *w, const struct llm_request *q, str
     if (!d || !q->provider->base_url || json_raw_kind(q->request) != JSON_RAW_OBJECT)
         return err_set(err, ERR_INVALID, "the request is not an object");
     code = d->body(w, q, err);
-    if (code != ERR_OK) return code;
-    if (w->url.failed || w->body.failed || w->header_bytes.failed)
-        return err_set(err, ERR_TOO_LARGE, "the request does not fit provider %s",
-                       q->provider->name);
+    if (code == ERR_OK || code == ERR_TOO_LARGE) room = check_room(w, q, err);
+    if (room != ERR_OK || code != ERR_OK) return room != ERR_OK ? room : code;
     if (!is_under(buf_view(&w->url), q->provider->base_url))
         return err_set(err, ERR_INTERNAL, "the address left provider %s", q->provider->name);
     return ERR_OK;

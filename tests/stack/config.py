@@ -237,7 +237,7 @@ def fill_providers(config, sim_url, environ):
         if not _is_ours_to_fill(entry, environ):
             continue
         if real and entry.get("kind", "openai") == "openai":
-            rest = {key: value for key, value in entry.items() if key != "api_key_file"}
+            rest = {key: value for key, value in entry.items() if key not in ("api_key_file", "api_keys")}
             config["providers"][name] = {**rest, "kind": "openai", "base_url": REAL_URL, "api_key_env": REAL_KEY_ENV}
         else:
             config["providers"][name] = _simulated(entry, sim_url, environ)
