@@ -344,7 +344,7 @@ static void submit_head(void *arg, const struct model_answer *a)
     j->streaming = crowd_watch_new(j);
     j->streaming->is_ndjson = false;
     accept(j, view_make(id.ptr + 9, id.len - 9));
-    crowd_watch_take_over(j->streaming, j->request, j->gateway);
+    crowd_watch_take_over(j->streaming);
     settle(j); /* the request is the watcher's from now on */
 }
 
@@ -432,6 +432,7 @@ static void submit_go(void *job)
     j->status = 0;
     buf_reset(&j->answer);
     j->gateway = crowd_gateway(c);
+    j->life = j->gateway ? sim_gateway_life(j->gateway) : 0;
     j->request = model_request_new(c->plant->world, web_of(j->gateway), &ask, &sink, j);
     *p = (struct patience){.job = j, .tries = j->tries};
     world_after(c->plant->world, PATIENCE_MS, patience_ends, free, p);

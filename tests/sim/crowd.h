@@ -48,6 +48,7 @@ struct crowd_job { /* one wish as its client sees it */
     /* under way */
     struct model_request *request;
     struct sim_gateway *gateway;
+    unsigned life; /* of the gateway when it was asked */
     int status;
     struct buf answer;
     unsigned tries;

@@ -27,7 +27,7 @@ struct crowd_watch *crowd_watch_new(struct crowd_job *j);
 void crowd_watch_free(struct crowd_watch *w);
 void crowd_watch_connect(void *watch); /* a sim_fn */
 /* The submit's own answer is a stream: w reads it as its first connection. */
-void crowd_watch_take_over(struct crowd_watch *w, struct model_request *request, struct sim_gateway *g);
+void crowd_watch_take_over(struct crowd_watch *w);
 void crowd_watch_body(struct crowd_watch *w, struct view bytes);
 void crowd_watch_end(struct crowd_watch *w, bool is_whole);
 /* Its end was seen for the first time. */

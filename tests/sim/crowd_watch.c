@@ -340,11 +340,11 @@ void crowd_watch_connect(void *watch)
     stay(w);
 }
 
-void crowd_watch_take_over(struct crowd_watch *w, struct model_request *request, struct sim_gateway *g)
+void crowd_watch_take_over(struct crowd_watch *w)
 {
-    w->request = request;
-    w->gateway = g;
-    w->life = sim_gateway_life(g);
+    w->request = w->job->request;
+    w->gateway = w->job->gateway;
+    w->life = w->job->life;
     w->is_open = true;
     w->status = 200;
     w->sessions++;

@@ -122,6 +122,15 @@ static void on_counts(struct judge *j)
     }
 }
 
+/* What a gateway pages through may have no hole, whatever is told to whoever meets one. */
+static void on_streams(struct judge *j)
+{
+    char hole[96];
+
+    model_redis_hole(j->plant->redis, hole);
+    if (hole[0]) plant_blame(j->plant, "B: the stream %s has a hole", hole);
+}
+
 void judge_on_commit(void *judge, enum topic topic, int32_t partition, int64_t offset, const char *metadata)
 {
     struct judge *j = judge;
@@ -129,6 +138,7 @@ void judge_on_commit(void *judge, enum topic topic, int32_t partition, int64_t o
 
     judge_read(j);
     on_counts(j);
+    on_streams(j);
     world_trace(j->plant->world, "committed %s[%d] at %lld %s", j->plant->topics.names[topic], (int)partition, (long long)offset, metadata);
     if (offset > model_kafka_end(j->plant->kafka, topic, partition))
         plant_blame(j->plant, "E: %s[%d] is committed past its end", j->plant->topics.names[topic], (int)partition);

@@ -146,7 +146,7 @@ static int64_t append(struct model_kafka *k, enum topic t, struct model_record *
     l->records[l->count++] = take;
     world_mix(k->world, take->rec.value.ptr, take->rec.value.len);
     tell_record(k, &take->rec);
-    model_group_appended(k, t, take->rec.partition, (int64_t)rng_below(world_rng(k->world), 3));
+    model_group_appended(k, t, take->rec.partition, (int64_t)rng_below(world_rng(k->world), 3 + (uint64_t)k->fetch_lag_ms));
     return take->rec.offset;
 }
 
@@ -157,9 +157,12 @@ struct model_producer {
     int64_t arrive_ms; /* order */
     size_t refs, under_way;
     bool gone, flushed, cut; /* cut: of a dead process, nothing lands behind the first that did not */
+    bool is_holding;
+    struct produce *held, **held_end;
 };
 
 struct produce {
+    struct produce *next; /* in from->held */
     struct model_producer *from;
     struct model_record *record;
     enum topic topic;
@@ -220,6 +223,11 @@ static void produce_arrive(void *arg)
     struct produce *q = arg;
     struct model_kafka *k = q->from->kafka;
 
+    if (q->from->is_holding) {
+        *q->from->held_end = q;
+        q->from->held_end = &q->next;
+        return;
+    }
     if (model_kafka_waits(k, produce_arrive, produce_unref, q)) return;
     if (!q->from->flushed && (q->from->cut || ((q->answered || q->from->gone) && world_chance(k->world, 50)))) {
         q->from->cut = q->from->gone;
@@ -235,25 +243,53 @@ static void produce_arrive(void *arg)
     proc_post(q->from->proc, (int64_t)rng_below(world_rng(k->world), 3), produce_report, produce_unref, q);
 }
 
+static void produce_send(struct produce *q)
+{
+    struct model_producer *p = q->from;
+    struct world *w = p->kafka->world;
+    int64_t at = world_now_ms(w) + 1 + (int64_t)rng_below(world_rng(w), 3);
+
+    if (at < p->arrive_ms) at = p->arrive_ms;
+    p->arrive_ms = at;
+    world_after(w, at - world_now_ms(w), produce_arrive, produce_unref, q);
+}
+
+static struct produce *take_held(struct model_producer *p)
+{
+    struct produce *q = p->held;
+
+    p->held = NULL;
+    p->held_end = &p->held;
+    return q;
+}
+
+void model_producer_hold(struct model_producer *p, bool on)
+{
+    struct produce *next, *q = on ? NULL : take_held(p);
+
+    p->is_holding = on;
+    for (; q; q = next) {
+        next = q->next;
+        q->next = NULL;
+        produce_send(q);
+    }
+}
+
 static enum err_code port_publish(void *self, const struct record_out *rec, publish_fn *done, void *arg, struct err *err)
 {
     struct model_producer *p = self;
-    struct world *w = p->kafka->world;
     struct produce *q;
-    int64_t at = world_now_ms(w) + 1 + (int64_t)rng_below(world_rng(w), 3);
 
     assert(rec->partition >= 0 && rec->partition < p->kafka->partitions);
     if (p->under_way >= MODEL_QUEUE_MAX) return err_set(err, ERR_FULL, "kafka: the queue is full");
     if (rec->value.len > 1000000) return err_set(err, ERR_TOO_LARGE, "kafka: the record is over 1 MB");
     q = calloc(1, sizeof *q);
     assert(q);
-    *q = (struct produce){.from = p, .done = done, .arg = arg, .offset = -1, .sent_ms = world_now_ms(w), .refs = 2};
+    *q = (struct produce){.from = p, .done = done, .arg = arg, .offset = -1, .sent_ms = world_now_ms(p->kafka->world), .refs = 2};
     q->record = record_new(p->kafka, rec, &q->topic);
     p->refs++;
     p->under_way++;
-    if (at < p->arrive_ms) at = p->arrive_ms;
-    p->arrive_ms = at;
-    world_after(w, at - world_now_ms(w), produce_arrive, produce_unref, q);
+    produce_send(q);
     proc_post(p->proc, p->kafka->message_timeout_ms, produce_late, produce_unref, q);
     return ERR_OK;
 }
@@ -264,12 +300,20 @@ struct model_producer *model_producer_new(struct model_kafka *k, struct proc *p)
 
     assert(m);
     *m = (struct model_producer){.kafka = k, .proc = p, .refs = 1};
+    m->held_end = &m->held;
     return m;
 }
 
 void model_producer_free(struct model_producer *p)
 {
+    struct produce *next, *q;
+
     if (!p) return;
+    for (q = take_held(p); q; q = next) {
+        next = q->next;
+        produce_unref(q);
+    }
+    p->is_holding = false;
     p->gone = true;
     producer_unref(p);
 }
@@ -300,6 +344,11 @@ void model_kafka_resume(struct model_kafka *k)
     if (is_long && world_chance(k->world, 50)) model_group_evict(k); /* it looks at its clock before its sockets */
     waiting_end(k, false);
     model_group_wake(k);
+}
+
+void model_kafka_slow_fetch(struct model_kafka *k, int64_t up_to_ms)
+{
+    k->fetch_lag_ms = up_to_ms;
 }
 
 bool model_kafka_is_paused(const struct model_kafka *k)

@@ -20,6 +20,9 @@ struct model_producer *model_producer_new(struct model_kafka *k, struct proc *p)
 void model_producer_free(struct model_producer *p); /* what is under way may land or not */
 void model_producer_flush(struct model_producer *p); /* before free: what is under way lands */
 struct publish_port model_producer_port(struct model_producer *p);
+/* What it publishes stays in its own memory until it is let go again, in order: of a process that sleeps before its client
+ * has sent. A held record dies with its process. */
+void model_producer_hold(struct model_producer *p, bool on);
 
 struct model_consumer_events {
     void (*on_assigned)(void *arg, const int32_t *partitions, size_t count);
@@ -35,6 +38,7 @@ struct replay_port model_consumer_replay_port(struct model_consumer *c);
 /* Faults. */
 void model_kafka_pause(struct model_kafka *k); /* requests wait */
 void model_kafka_resume(struct model_kafka *k);
+void model_kafka_slow_fetch(struct model_kafka *k, int64_t up_to_ms); /* what is appended is read so much later; 0: at once */
 bool model_kafka_is_paused(const struct model_kafka *k);
 
 /* For checkers: told of every commit that was accepted, at the moment it was; and the log as it is. */

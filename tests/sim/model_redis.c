@@ -645,6 +645,13 @@ int64_t model_redis_open_jobs(struct model_redis *m, const char *tenant)
     return n;
 }
 
+void model_redis_hole(struct model_redis *m, char ret[96])
+{
+    model_call(m, "hole", 0, 1);
+    snprintf(ret, 96, "%s", lua_tostring(m->lua, -1));
+    lua_pop(m->lua, 1);
+}
+
 const struct reply *model_redis_ask(struct model_redis *m, const char *const *argv, size_t argc)
 {
     char *copy[8];

@@ -32,6 +32,8 @@ void model_conn_cut(struct model_conn *c);  /* this client alone does not reach 
 void model_conn_mend(struct model_conn *c);
 /* For checkers: the entries of a tenant's jobs that have no end. */
 int64_t model_redis_open_jobs(struct model_redis *m, const char *tenant);
+/* A stream with a hole in it and where; "": there is none. */
+void model_redis_hole(struct model_redis *m, char ret[96]);
 /* For checkers: runs a command at once; the reply lives until the next call. */
 const struct reply *model_redis_ask(struct model_redis *m, const char *const *argv, size_t argc);
 

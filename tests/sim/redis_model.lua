@@ -465,6 +465,18 @@ model = {
     end
     return n
   end,
+  -- A stream in which an event is missing: every entry follows the one before it by its number, or is a snapshot. "": none.
+  hole = function()
+    for key, v in pairs(db) do
+      if v.kind == "stream" then
+        for i = 2, #v.entries do
+          local id, before = v.entries[i][1], v.entries[i - 1][1]
+          if id[2] ~= before[2] + 1 and v.entries[i][2][2] ~= "job.snapshot" then return key .. " before " .. id_text(id) end
+        end
+      end
+    end
+    return ""
+  end,
   refuse = function(on) refuses = on end,
   save = function() saved = { copy(db), copy(expiries) } end,
   restart = function(id, from_saved)

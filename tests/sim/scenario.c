@@ -92,6 +92,7 @@ static void pause_worker(struct scenario *s)
 {
     const struct act a = worker_act(s);
 
+    if (chance(s, 2)) sim_worker_hold_records(a.worker, true);
     sim_worker_pause(a.worker);
     act_later(&a, 300 + chance(s, chance(s, 2) ? 4000 : 16000), worker_goes_on);
 }
@@ -126,6 +127,7 @@ static void stumble_worker(struct scenario *s)
 {
     const struct act a = worker_act(s);
 
+    if (chance(s, 2)) sim_worker_hold_records(a.worker, true);
     sim_worker_pause(a.worker);
     sim_worker_cut_redis(a.worker, true);
     act_later(&a, 2000 + chance(s, 12000), worker_stumbles_on);
@@ -237,8 +239,21 @@ static void kafka_resumes(void *arg)
     model_kafka_resume(s->stage.plant.kafka);
 }
 
+static void kafka_is_quick(void *arg)
+{
+    model_kafka_slow_fetch(((struct scenario *)arg)->stage.plant.kafka, 0);
+}
+
 static void disturb_kafka(struct scenario *s)
 {
+    if (chance(s, 2)) {
+        int64_t lag = 20 + chance(s, 600);
+
+        world_trace(s->stage.plant.world, "Kafka's fetches take up to %lld ms", (long long)lag);
+        model_kafka_slow_fetch(s->stage.plant.kafka, lag);
+        after(s, 500 + chance(s, 9000), kafka_is_quick, s);
+        return;
+    }
     if (model_kafka_is_paused(s->stage.plant.kafka)) return;
     world_trace(s->stage.plant.world, "Kafka is paused");
     model_kafka_pause(s->stage.plant.kafka);
@@ -286,8 +301,8 @@ static void disturb_provider(struct scenario *s)
 static void fault(void *arg)
 {
     static void (*const kinds[])(struct scenario *) = {
-        kill_worker,   kill_worker,   kill_worker,     pause_worker,     pause_worker,  pause_worker, drain_worker, drain_worker, cut_worker, stumble_worker,
-        disturb_redis, disturb_redis, disturb_gateway, disturb_gateway, disturb_kafka, step_clock,   disturb_provider};
+        kill_worker,   kill_worker,   kill_worker,     pause_worker,    pause_worker,  pause_worker,  drain_worker, drain_worker,    cut_worker,
+        stumble_worker, disturb_redis, disturb_redis, disturb_gateway, disturb_gateway, disturb_kafka, disturb_kafka, step_clock, disturb_provider};
     struct scenario *s = arg;
 
     if (s->stage.is_healed) return;

@@ -185,7 +185,15 @@ void sim_worker_resume(struct sim_worker *w)
 {
     if (!w->worker || !proc_is_paused(w->proc)) return;
     world_trace(w->plant->world, "%s goes on", proc_name(w->proc));
+    model_producer_hold(w->producer, false);
     proc_resume(w->proc);
+}
+
+void sim_worker_hold_records(struct sim_worker *w, bool on)
+{
+    if (!w->worker) return;
+    world_trace(w->plant->world, "%s %s its records", proc_name(w->proc), on ? "holds" : "lets go of");
+    model_producer_hold(w->producer, on);
 }
 
 static void drain_now(void *arg)

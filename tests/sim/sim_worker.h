@@ -13,6 +13,8 @@ void sim_worker_start(struct sim_worker *w); /* joins the group */
 void sim_worker_kill(struct sim_worker *w);  /* kill -9 */
 void sim_worker_pause(struct sim_worker *w);
 void sim_worker_resume(struct sim_worker *w);
+/* What it publishes stays in its memory from now on; a pause's end ends that too. */
+void sim_worker_hold_records(struct sim_worker *w, bool on);
 void sim_worker_drain(struct sim_worker *w); /* exits by itself when it is drained */
 void sim_worker_cut_redis(struct sim_worker *w, bool is_cut);
 bool sim_worker_is_running(const struct sim_worker *w);
