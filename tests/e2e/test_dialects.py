@@ -1,5 +1,6 @@
 """Every provider's dialect against an upstream that nobody here wrote: npm's @copilotkit/aimock, which speaks OpenAI (chat and responses),
-Azure, Anthropic and Gemini on one port, checks the key in each one's own header, and misbehaves on request."""
+Azure, Anthropic and Gemini on one port, checks the key in each one's own header, and misbehaves on request. And against the simulated
+provider, which is strict about what it is asked."""
 
 import http.server
 import json
@@ -117,6 +118,9 @@ def write_workflows():
         for stream in (True, False):
             workflow(f"{name}-{'stream' if stream else 'whole'}", name, "greet", stream=stream)
         workflow(f"{name}-schema", name, "shape", schema)
+        for stream in (True, False):
+            workflow(f"sim-{name}-{'stream' if stream else 'whole'}", f"sim-{name}",
+                     "[[sim ttft=1 tokens=12 tps=0 text=numbered]] x", stream=stream)
     workflow("seeded", "anthropic", "greet", "seed: 7, ")
     workflow("wrong-key", "wrong-key", "greet")
     workflow("redirected", "redirected", "greet")
@@ -149,8 +153,13 @@ def stack(double, redirector):
     models = {name: {"route": [{"provider": name, "model": f"model-of-{name}"}]} for name in providers}
     config = {"kafka": {"partitions": 2, "session_timeout": "6s"}, "consumer": {"lease_ttl": "3s", "drain_timeout": "5s"},
               "providers": providers, "models": models, "workflows": {"dir": str(FOLDER / "workflows")}}
-    with make_stack("own-dialects", parts=["kafka", "redis", "gateway", "consumer-1"], config=config,
+    with make_stack("own-dialects", parts=["kafka", "redis", "provider", "gateway", "consumer-1"], config=config,
                     env={"DIALECTS_KEY": KEY, "DIALECTS_WRONG_KEY": "sk-wrong-9876543210"}) as running:
+        sims = {f"sim-{name}": {**settings, "base_url": running.provider_url + ("/vllm/v1" if settings["kind"] == "vllm" else path),
+                                "api_key_env": "SLUICE_PROVIDER_KEY"} for name, (settings, path) in PROVIDERS.items()}
+        running.reconfigure({"providers": sims, "models": {name: {"route": [{"provider": name, "model": name}]} for name in sims}})
+        for part in ("gateway", "consumer-1"):
+            running.restart(part)
         yield running
 
 
@@ -185,6 +194,14 @@ def test_a_schema_in_each_dialect(api, double, name):
     done = api.wait(api.submit_ok(f"{name}-schema"))
     assert done["status"] == "succeeded", done
     assert done["output"] == {"a": 1.5}
+
+
+@pytest.mark.parametrize("name,stream", BOTH)
+def test_the_simulated_provider_understands(api, name, stream):
+    done = api.wait(api.submit_ok(f"sim-{name}-{'stream' if stream else 'whole'}"))
+    assert done["status"] == "succeeded", done
+    assert done["output"].split()[0] == "t0" and "t11" in done["output"]
+    assert done["usage"]["output_tokens"] == 12 and done["usage"]["input_tokens"] > 0, done["usage"]
 
 
 @pytest.mark.parametrize("name", ["openai-chat", "anthropic", "gemini"])
