@@ -40,6 +40,7 @@ struct home *home_new(struct worker *w, uint32_t partition)
     list_init(&h->untold);
     h->known = known_new(HOME_JOBS_MAX, HOME_ENDED_MAX);
     ok = h->known != NULL;
+    if (ok) known_on_forget(h->known, home_key_forget, h);
     for (size_t t = 0; t < TOPIC_STATE; t++) {
         h->windows[t] = window_new(HOME_INCOMPLETE_MAX);
         ok = ok && h->windows[t];
@@ -86,6 +87,7 @@ void home_free(struct home *h)
     rebuild_stop(h);
     home_drop_askings(h);
     home_drop_items(h);
+    keyed_free(h->keyed);
     known_free(h->known);
     for (size_t t = 0; t < TOPIC_STATE; t++) window_free(h->windows[t]);
     free(h);
@@ -100,6 +102,7 @@ void home_lose(struct home *h)
     w->homes[h->partition] = NULL;
     list_remove(&w->home_list, &h->link);
     home_drop_items(h);
+    spill_forget_out(w->spill);
     for (struct list_link *k = list_first(&w->run_list), *next; k; k = next) {
         next = list_next(&w->run_list, k);
         r = LIST_ITEM(k, struct jobrun, link);
@@ -180,6 +183,25 @@ static void home_set_position(struct home *h, const struct intake_position *p)
                   LOG_N("partition", p->partition));
 }
 
+static void home_on_key_ready(void *home)
+{
+    struct home *h = home;
+    worker_kick(h->w);
+}
+
+/* Made when it is known from where on the log will be read. */
+static bool home_make_keyed(struct home *h)
+{
+    const struct keyed_options o = {.timers = h->w->ports.timers,
+                                    .clock = h->w->ports.clock,
+                                    .is_complete = h->tail == h->state_low,
+                                    .wake = home_on_key_ready,
+                                    .arg = h};
+    keyed_free(h->keyed); /* of an earlier try */
+    h->keyed = keyed_new(&o);
+    return h->keyed != NULL;
+}
+
 static void home_on_positions(void *arg, const struct err *e, const struct intake_position *list,
                               size_t count)
 {
@@ -196,6 +218,10 @@ static void home_on_positions(void *arg, const struct err *e, const struct intak
     if (e || count < TOPIC_FOLLOWED) {
         log_event(w->ports.log, LOG_WARN, VIEW_NONE, "positions_failed",
                   LOG_N("partition", h->partition), LOG_S("error", e ? e->text : "incomplete"));
+        home_again(h);
+        return;
+    }
+    if (!home_make_keyed(h)) {
         home_again(h);
         return;
     }
@@ -260,7 +286,9 @@ static bool home_has_caught_up(struct home *h)
 {
     if (h->has_caught_up) return true;
     for (enum topic t = 0; t < TOPIC_STATE; t++) {
-        bool is_waiting = topic_delay_ms(t) && h->heads[t - TOPIC_DELAY_5S];
+        bool is_waiting = (topic_delay_ms(t) && h->heads[t - TOPIC_DELAY_5S]) ||
+                          (t == TOPIC_SPILL_INTERACTIVE && h->aside[CLASS_INTERACTIVE]) ||
+                          (t == TOPIC_SPILL_BULK && h->aside[CLASS_BULK]);
         if (h->next[t] < h->high[t] && !is_waiting && window_base(h->windows[t]) < h->high[t])
             return false;
     }

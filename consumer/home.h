@@ -28,6 +28,9 @@ struct home {
     int64_t state_low;         /* and the beginning */
     struct item
         *heads[HOME_DELAYS]; /* of the delay tiers: waits for its time, the tier is not read on */
+    struct item
+        *aside[CLASS_COUNT]; /* of the spill topics: waits for its tenant's line, likewise */
+    struct keyed *keyed;     /* NULL while ASKING */
     struct list awaiting;    /* runs that wait for the tail */
     struct list blocked;     /* items that wait for the view to be built */
     struct list held;        /* items the log has to say something about */
@@ -87,6 +90,10 @@ void home_on_commit(struct home *h, enum topic topic, const struct err *e);
 bool home_place(struct home *h, struct item *it);
 void home_judge_all(struct home *h, struct known_job *j);
 void home_line_up(struct home *h, struct item *it);
+void home_complete_item(struct home *h, struct item *it); /* its job's entry is not looked at */
+/* A copy goes into another topic under the same identity; the offset is complete when that is
+ * acknowledged. False: no memory, nothing is done. */
+bool home_move(struct home *h, struct item *it, enum topic to);
 void home_complete(struct home *h, struct item *it);
 void item_unwait(struct worker *w, struct item *it); /* out of every line, still in memory */
 void home_run_over(struct jobrun *r, enum jobrun_outcome outcome);
@@ -98,6 +105,19 @@ void home_unblock(struct home *h);
  * and when all are, that too. After a beat that found the view whole. */
 void home_tell_waiting(struct home *h);
 void item_told(struct item *it); /* Redis knows of it */
+/* home_line.c: what comes before the scheduler */
+void home_queue(struct home *h, struct item *it);
+void home_take(struct item *it); /* it is started */
+void item_leave_line(struct worker *w, struct item *it);
+void home_wake_aside(struct home *h);
+void home_spilled(struct home *h, struct item *it);
+void home_key_turn(struct home *h);
+void home_key_sync(struct home *h, struct known_job *j); /* its run or its phase changed */
+void home_key_note(struct home *h, struct known_job *j, const struct state_record *s,
+                   int64_t stamp_ms); /* a counted record of the log */
+void home_key_forget(void *home, struct known_job *j);
+/* home_tell.c */
+void home_tell_now(struct home *h, struct item *it);
 /* home_close.c: canceled jobs that nobody runs */
 void home_canceled(struct home *h, struct known_job *j);
 void home_close_pending(struct home *h);

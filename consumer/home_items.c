@@ -14,6 +14,7 @@ void item_unwait(struct worker *w, struct item *it)
 {
     struct home *h = it->home;
     if (it->owner) foreign_remove(w->foreign, it);
+    item_leave_line(w, it);
     if (scheduler_has(&it->sched)) scheduler_remove(w->sched, &it->sched);
     if (list_linked(&it->waiting))
         list_remove(it->state == ITEM_HELD ? &h->held : &h->blocked, &it->waiting);
@@ -35,8 +36,7 @@ void item_free_of(struct worker *w, struct item *it)
     item_free(it);
 }
 
-/* The offset is done. The job's entry is not looked at: see home_complete. */
-static void home_complete_item(struct home *h, struct item *it)
+void home_complete_item(struct home *h, struct item *it)
 {
     if (it->topic != TOPIC_COUNT) window_complete(h->windows[it->topic], it->offset);
     item_free_of(h->w, it);
@@ -59,7 +59,7 @@ static void item_on_timer(void *arg)
     worker_kick(it->home->w);
 }
 
-struct item_parking { /* a record on its way into another delay tier */
+struct item_parking { /* a record on its way into another topic */
     struct outbox_entry out;
     struct worker *w;
     struct job_head head;
@@ -71,41 +71,53 @@ struct item_parking { /* a record on its way into another delay tier */
     char bytes[];
 };
 
-static void item_on_reparked(void *arg, const struct err *e, int64_t offset)
+/* The item that was copied, if it still waits for that. */
+static struct item *home_moving(const struct item_parking *p, const struct known_job *j)
+{
+    for (struct list_link *k = list_first(&j->items); k; k = list_next(&j->items, k)) {
+        struct item *it = LIST_ITEM(k, struct item, link);
+        if (it->topic == p->from && it->offset == p->offset &&
+            (it->state == ITEM_SLEEPING || it->state == ITEM_SPILLING))
+            return it;
+    }
+    return NULL;
+}
+
+static void home_moved(struct home *h, const struct item_parking *p, const struct err *e)
+{
+    struct known_job *j = known_find(h->known, &p->head.id);
+    struct item *it = j ? home_moving(p, j) : NULL;
+    if (!it || (e && it->state == ITEM_SLEEPING)) return;
+    if (e) { /* refused for good: then it waits here */
+        it->stays = true;
+        home_queue(h, it);
+        return;
+    }
+    if (j->handoff_epoch == p->head.epoch && j->handoff_seq == p->head.seq && j->ledger)
+        j->is_expected = true;
+    if (it->state == ITEM_SPILLING) {
+        home_spilled(h, it);
+    } else {
+        home_complete_item(h, it);
+        home_judge_all(h, j); /* the copy may have been read already, and stand behind this one */
+    }
+}
+
+static void item_on_moved(void *arg, const struct err *e, int64_t offset)
 {
     struct item_parking *p = arg;
     struct home *h = worker_home(p->w, p->partition);
     (void)offset;
     list_remove(&p->w->parkings, &p->link);
-    if (!e && h && h->state == HOME_READY) {
-        struct known_job *j = known_find(h->known, &p->head.id);
-        for (struct list_link *k = j ? list_first(&j->items) : NULL; k;
-             k = list_next(&j->items, k)) {
-            struct item *it = LIST_ITEM(k, struct item, link);
-            if (it->topic != p->from || it->offset != p->offset || it->state != ITEM_SLEEPING)
-                continue;
-            if (j->handoff_epoch == p->head.epoch && j->handoff_seq == p->head.seq && j->ledger)
-                j->is_expected = true;
-            home_complete_item(h, it);
-            home_judge_all(
-                h, j); /* the new record may have been read already, and stand behind this one */
-            break;
-        }
-    }
+    if (h && h->state == HOME_READY) home_moved(h, p, e);
     free(p);
 }
 
-/* The time is still far: into the largest tier that does not overshoot, under the same identity. */
-static void home_park_again(struct home *h, struct item *it, enum topic tier)
+bool home_move(struct home *h, struct item *it, enum topic to)
 {
     struct worker *w = h->w;
     struct item_parking *p = calloc(1, sizeof *p + it->value.len);
-    if (!p) { /* no memory: sleep on it */
-        w->sleeping++;
-        (void)timerq_set(w->ports.timers, &it->timer, w->ports.clock->mono_ms + HOME_SLEEP_MAX_MS,
-                         item_on_timer, it);
-        return;
-    }
+    if (!p) return false;
     p->w = w;
     p->head = it->head;
     p->partition = h->partition;
@@ -114,7 +126,7 @@ static void home_park_again(struct home *h, struct item *it, enum topic tier)
     if (it->value.len) memcpy(p->bytes, it->value.ptr, it->value.len);
     p->value = view_make(p->bytes, it->value.len);
     list_push(&w->parkings, &p->link);
-    struct outbox_ask ask = {.topic = tier,
+    struct outbox_ask ask = {.topic = to,
                              .partition = (int32_t)h->partition,
                              .head = &p->head,
                              .epoch = p->head.epoch,
@@ -123,7 +135,18 @@ static void home_park_again(struct home *h, struct item *it, enum topic tier)
                              .due_ms = p->head.due_ms,
                              .since = p->head.since,
                              .value = p->value};
-    outbox_send(w->outbox, &p->out, &ask, item_on_reparked, p);
+    outbox_send(w->outbox, &p->out, &ask, item_on_moved, p);
+    return true;
+}
+
+/* The time is still far: into the largest tier that does not overshoot. */
+static void home_park_again(struct home *h, struct item *it, enum topic tier)
+{
+    struct worker *w = h->w;
+    if (home_move(h, it, tier)) return;
+    w->sleeping++; /* no memory: sleep on it */
+    (void)timerq_set(w->ports.timers, &it->timer, w->ports.clock->mono_ms + HOME_SLEEP_MAX_MS,
+                     item_on_timer, it);
 }
 
 void home_drop_parkings(struct worker *w)
@@ -133,24 +156,6 @@ void home_drop_parkings(struct worker *w)
         list_remove(&w->parkings, k);
         free(LIST_ITEM(k, struct item_parking, link));
     }
-}
-
-static void home_queue(struct home *h, struct item *it)
-{
-    struct worker *w = h->w;
-    it->state = ITEM_QUEUED;
-    if (!h->is_built) {
-        list_push(&h->blocked, &it->waiting);
-        return;
-    }
-    const struct sched_entry entry = {.lane = item_lane(it),
-                                      .tenant = view_of(it->head.tenant),
-                                      .weight = worker_weight(w, it->head.tenant),
-                                      .cost = 1,
-                                      .rank = item_rank(it)};
-    if (!scheduler_put(w->sched, &it->sched, &entry))
-        foreign_add(w->foreign, it, VIEW_LIT("")); /* no room in the line: look again in a while */
-    worker_kick(w);
 }
 
 static bool home_sleeps(struct home *h, struct item *it)
@@ -210,9 +215,7 @@ static bool home_has_other_first(const struct known_job *j, const struct item *i
 {
     for (struct list_link *k = list_first(&j->items); k; k = list_next(&j->items, k)) {
         const struct item *other = LIST_ITEM(k, struct item, link);
-        if (other != it && (other->state == ITEM_QUEUED || other->state == ITEM_SLEEPING ||
-                            other->state == ITEM_FOREIGN || other->state == ITEM_RUNNING))
-            return true;
+        if (other != it && other->state != ITEM_HELD && other->state != ITEM_ATTACHED) return true;
     }
     return false;
 }
@@ -292,6 +295,7 @@ static void home_settle(struct home *h, struct known_job *j)
     struct list_link *k;
     home_close_over(h, j);
     j->is_settled = true;
+    home_key_sync(h, j);
     while ((k = list_first(&j->items)) != NULL)
         home_complete_item(h, LIST_ITEM(k, struct item, link));
     known_settle(h->known, j);
@@ -345,11 +349,13 @@ void home_run_over(struct jobrun *r, enum jobrun_outcome outcome)
     struct known_job *j;
     r->item = NULL;
     r->job.head = NULL;
+    if (spill_leave(w->spill, &it->place)) scheduler_release_all(w->sched);
     if (!h || it->home != h) {
         item_free_of(w, it);
         j = h && h->state == HOME_READY ? known_find(h->known, &r->id) : NULL;
         if (!j) return;
         j->run = NULL;
+        home_key_sync(h, j);
         if (outcome == JOBRUN_ENDED) {
             home_settle(h, j);
         } else {
@@ -360,6 +366,7 @@ void home_run_over(struct jobrun *r, enum jobrun_outcome outcome)
     }
     j = it->job;
     j->run = NULL;
+    if (outcome != JOBRUN_BUSY) home_key_sync(h, j); /* who has it holds its key's place */
     struct job_id id = r->id;
     home_take_back(h, r, it, outcome);
     j = known_find(h->known, &id);

@@ -3,14 +3,15 @@
  * The tail of state[p] is never held back: it completes what others end, wakes runs that wait for
  * it, and carries cancels. Intake topics are read in the order in which work should start (what was
  * begun before, then new work); each stops at its own bound: a full window, enough waiting in its
- * lane, bytes in memory, a delay tier's head that waits for its time. */
+ * lane, bytes in memory, a delay tier's head that waits for its time, a spill topic's that waits
+ * for its tenant's line. New work is read past one tenant's surplus, which goes to the spill topic.
+ */
 #include "consumer/home.h"
 
 #include "consumer/foreign.h"
 #include <assert.h>
 
 enum {
-    HOME_SPILL_LOW = 100,
     HOME_HELD_MS = 60000,
     HOME_FETCH_MS = 60000 /* a record may take so long from the log to us */
 };
@@ -72,6 +73,7 @@ static void home_on_state_record(void *arg, const struct record_in *rec)
                   LOG_N("offset", rec->offset));
         return;
     }
+    if (verdict == LEDGER_COUNTED) home_key_note(h, j, &s, rec->timestamp_ms);
     if (h->state != HOME_READY || verdict != LEDGER_COUNTED || j->place == KNOWN_ENDED) return;
     struct jobrun *r = worker_run_find(h->w, &s.head.id);
     j->run = r;
@@ -126,13 +128,6 @@ size_t home_read_tail(struct home *h, size_t budget)
 }
 
 /* --- intake ---------------------------------------------------------------------------------- */
-static bool home_is_class_empty(const struct home *h)
-{
-    return scheduler_lane_count(h->w->sched, SCHED_INTERACTIVE) +
-               scheduler_lane_count(h->w->sched, SCHED_BULK) <
-           HOME_SPILL_LOW;
-}
-
 static bool home_may_read(const struct home *h, enum topic t)
 {
     const struct worker *w = h->w;
@@ -144,8 +139,10 @@ static bool home_may_read(const struct home *h, enum topic t)
     case TOPIC_JOBS_BULK:
         return scheduler_lane_count(w->sched, SCHED_BULK) < max;
     case TOPIC_SPILL_INTERACTIVE:
+        return !h->aside[CLASS_INTERACTIVE] &&
+               scheduler_lane_count(w->sched, SCHED_INTERACTIVE) < max;
     case TOPIC_SPILL_BULK:
-        return home_is_class_empty(h);
+        return !h->aside[CLASS_BULK] && scheduler_lane_count(w->sched, SCHED_BULK) < max;
     case TOPIC_CONT:
         return scheduler_due_count(w->sched) < max;
     case TOPIC_DELAY_5S:
@@ -189,6 +186,8 @@ static void home_take_in(struct home *h, enum topic t, const struct record_in *r
     if (!it) return; /* no memory: the offset stays open */
     it->home = h;
     it->read_ms = h->w->ports.clock->mono_ms;
+    if (t == TOPIC_SPILL_INTERACTIVE || t == TOPIC_SPILL_BULK)
+        spill_note_back(h->w->spill, item_lane(it), view_of(it->head.tenant));
     h->w->item_bytes += item_bytes(it);
     if (!home_place(h, it)) item_free_of(h->w, it);
 }
@@ -264,6 +263,7 @@ size_t home_read_intake(struct home *h, size_t budget)
     if (h->state != HOME_READY) return 0;
     home_wake_heads(h);
     home_wake_held(h);
+    home_wake_aside(h);
     for (size_t i = 0; i < sizeof order / sizeof *order && n < budget; i++) {
         while (n < budget && home_may_read(h, order[i])) {
             if (!intake->read(intake->self, order[i], (int32_t)h->partition, home_on_intake_record,

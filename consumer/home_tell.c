@@ -28,6 +28,10 @@ static void home_on_told(void *arg, const struct err *e, const struct fn_admitte
         struct item *it = LIST_ITEM(k, struct item, link);
         it->is_telling = false;
         if (!e) item_told(it);
+        if (!e && it->is_spilled && it->state == ITEM_SPILLING) {
+            home_spilled(h, it); /* j may be gone */
+            return;
+        }
     }
 }
 
@@ -44,6 +48,11 @@ static bool home_tell(struct home *h, struct item *it)
     it->is_telling = true;
     fn_admit(h->w->ports.fn, &job, home_on_told, asking);
     return true;
+}
+
+void home_tell_now(struct home *h, struct item *it)
+{
+    if (list_linked(&it->untold) && !it->is_telling) (void)home_tell(h, it);
 }
 
 /* What was read a while ago is known. */

@@ -24,7 +24,8 @@ void item_free(struct item *it)
 {
     if (!it) return;
     assert(!list_linked(&it->link) && !list_linked(&it->waiting) && !list_linked(&it->untold));
-    assert(!scheduler_has(&it->sched) && !it->timer.slot);
+    assert(!scheduler_has(&it->sched) && it->keyed.state == KEYED_OUT &&
+           it->place.state == SPILL_OUT && !it->timer.slot);
     free(it);
 }
 

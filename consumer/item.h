@@ -3,6 +3,7 @@
 #include "common/base/timerq.h"
 #include "consumer/known.h"
 #include "consumer/scheduler.h"
+#include "consumer/spill.h"
 #include "schemas/topics.h"
 
 /* A record of an intake topic held in memory, from the read until its offset is complete (or its
@@ -12,10 +13,14 @@
  *        the log       |                      |  ^         |
  *        decides       '----- canceled -------'  |         v
  *                                              FOREIGN <- leased elsewhere, or dropped
+ *      between SLEEPING and QUEUED: SPILLING, ASIDE, KEYED (see home_line.c)
  *      ATTACHED: another record of the same job is in one of these; waits for the same outcome */
 enum item_state {
     ITEM_HELD,
     ITEM_SLEEPING,
+    ITEM_SPILLING,
+    ITEM_ASIDE,
+    ITEM_KEYED,
     ITEM_QUEUED,
     ITEM_RUNNING,
     ITEM_FOREIGN,
@@ -38,11 +43,15 @@ struct item {
     struct list_link untold;  /* in home->untold */
     struct foreign_owner *owner;
     struct sched_item sched;
-    struct timer timer; /* SLEEPING */
+    struct keyed_item keyed;
+    struct spill_place place;
+    struct timer timer; /* SLEEPING; KEYED: its deadline */
     int64_t read_ms;    /* monotonic */
     unsigned rounds;    /* FOREIGN */
     bool is_telling;    /* Redis is being told of it */
     bool has_waited;    /* its delay tier's time is over */
+    bool is_spilled;    /* its copy in the spill topic is acknowledged */
+    bool stays;         /* it could not be copied into another topic */
     bool is_poison;     /* its head could not be read: it ends as failed */
 };
 

@@ -24,6 +24,8 @@ struct known {
     size_t bytes, ended_bytes;
     int64_t stuck; /* a record that could not be kept; -1 = none */
     bool has_forgotten;
+    void (*on_forget)(void *arg, struct known_job *j);
+    void *arg;
 };
 
 struct known *known_new(size_t jobs_max, size_t ended_max)
@@ -57,6 +59,12 @@ void known_free(struct known *k)
     while (map_each(k->jobs, &cursor, &key, &value)) known_job_free(value);
     map_free(k->jobs);
     free(k);
+}
+
+void known_on_forget(struct known *k, void (*fn)(void *arg, struct known_job *j), void *arg)
+{
+    k->on_forget = fn;
+    k->arg = arg;
 }
 
 static struct view known_key(const struct job_id *id)
@@ -104,6 +112,7 @@ static void known_leave(struct known *k, struct known_job *j)
 static void known_forget(struct known *k, struct known_job *j)
 {
     assert(j->items.count == 0 && !j->run);
+    if (k->on_forget) k->on_forget(k->arg, j);
     known_leave(k, j);
     k->bytes -= j->bytes;
     (void)map_remove(k->jobs, known_key(&j->id));

@@ -1,6 +1,7 @@
 #ifndef CONSUMER_KNOWN_H
 #define CONSUMER_KNOWN_H
 #include "common/base/list.h"
+#include "consumer/keyed.h"
 #include "schemas/ledger.h"
 
 /* What the owner of a home knows of its jobs from the log alone, and what that means for a record
@@ -21,6 +22,7 @@ struct known_job {
     struct ledger_job *ledger; /* NULL: no state record yet, or ended and let go */
     struct list items;         /* records of it in memory (the home's) */
     void *run;                 /* who runs it here (the home's) */
+    struct keyed_hold hold;    /* its place of its key (the home's) */
     char fp[FP_HEX + 1];       /* of the first record met; "" = none yet */
     int64_t first_offset;      /* -1: none */
     int64_t handoff_epoch, handoff_seq;
@@ -37,6 +39,8 @@ struct known_job {
 struct known;
 struct known *known_new(size_t jobs_max, size_t ended_max);
 void known_free(struct known *k); /* jobs and ledgers; items are the caller's */
+/* Called for each job that is forgotten before known_free. */
+void known_on_forget(struct known *k, void (*fn)(void *arg, struct known_job *j), void *arg);
 struct known_job *known_find(const struct known *k, const struct job_id *id);
 struct known_job *known_get(struct known *k, const struct job_id *id); /* NULL: full or no memory */
 struct known_job *known_each(const struct known *k, size_t *cursor);

@@ -303,18 +303,23 @@ static bool worker_make(struct worker *w)
                                             .interactive_weight =
                                                 p->config->consumer.interactive_weight,
                                             .bulk_weight = p->config->consumer.bulk_weight};
+    const struct spill_options spill = {.window = p->config->consumer.window,
+                                        .share = p->config->consumer.window_share,
+                                        .runs_max = p->config->consumer.max_jobs,
+                                        .tenants_max = WORKER_QUEUE_MAX};
     w->home_max = (size_t)p->config->kafka.partitions;
     w->homes = calloc(w->home_max, sizeof(struct home *));
     w->asked = calloc(w->home_max, sizeof *w->asked);
     w->marked = calloc(w->home_max, sizeof *w->marked);
     w->runs = map_new((size_t)p->config->consumer.max_jobs + WORKER_JOBS_SLACK);
     w->sched = scheduler_new(&sched);
+    w->spill = spill_new(&spill);
     w->outbox = outbox_new(&outbox);
     w->lease = lease_new(&lease);
     if (!worker_make_pacer(w)) return false;
     w->foreign = foreign_new(w);
-    return w->homes && w->asked && w->marked && w->runs && w->sched && w->outbox && w->lease &&
-           w->foreign;
+    return w->homes && w->asked && w->marked && w->runs && w->sched && w->spill && w->outbox &&
+           w->lease && w->foreign;
 }
 
 struct worker *worker_new(const struct worker_ports *ports, struct err *err)
@@ -386,6 +391,7 @@ void worker_free(struct worker *w)
     lease_free(w->lease);
     outbox_free(w->outbox);
     scheduler_free(w->sched);
+    spill_free(w->spill);
     map_free(w->runs);
     free(w->asked);
     free(w->marked);
@@ -465,15 +471,24 @@ static void worker_start(struct worker *w)
 {
     size_t max = (size_t)w->ports.config->consumer.max_jobs, left = WORKER_START_TURN;
     while (left && worker_may_start(w) && w->run_list.count < max) {
-        struct sched_item *s = scheduler_take(w->sched);
+        struct sched_item *s = scheduler_peek(w->sched);
         if (!s) return;
         struct item *it = LIST_ITEM(s, struct item, sched);
         left--;
+        if (!spill_may_start(w->spill, &it->place)) { /* it has its part of what may run */
+            scheduler_hold(w->sched, s);
+            continue;
+        }
+        (void)scheduler_take(w->sched);
         if (!it->home->is_built) {
             list_push(&it->home->blocked, &it->waiting);
-        } else if (!jobrun_begin(w, it)) {
-            foreign_add(w->foreign, it, VIEW_LIT("")); /* no memory: look again in a while */
+            continue;
         }
+        home_take(it);
+        if (jobrun_begin(w, it)) continue;
+        (void)spill_leave(w->spill, &it->place);
+        home_key_sync(it->home, it->job);
+        foreign_add(w->foreign, it, VIEW_LIT("")); /* no memory: look again in a while */
     }
     if (!left) worker_kick(w);
 }
@@ -485,6 +500,7 @@ void worker_turn(struct worker *w)
         struct home *h = LIST_ITEM(k, struct home, link);
         next = list_next(&w->home_list, k);
         home_close_pending(h);
+        home_key_turn(h);
         rebuild_turn(h);
     }
     worker_start(w);

@@ -30,6 +30,8 @@ static const struct metric_spec meter_plain_counters[] = {
     {.name = "sluice_void_ends_total",
      .help = "Terminal records of this worker that did not count"},
     {.name = "sluice_publish_retries_total", .help = "Records sent again after a failed delivery"},
+    {.name = "sluice_jobs_spilled_total",
+     .help = "Records set aside because their tenant fills its part of the window"},
 };
 static const struct metric_spec meter_gauges[] = {
     {.name = "sluice_jobs_running", .help = "Jobs in hand", .kind = METRIC_GAUGE},
@@ -50,6 +52,9 @@ static const struct metric_spec meter_gauges[] = {
      .kind = METRIC_GAUGE},
     {.name = "sluice_record_memory_bytes",
      .help = "Bytes of records in memory",
+     .kind = METRIC_GAUGE},
+    {.name = "sluice_jobs_waiting_for_key",
+     .help = "Records that wait for room under the limits of their key",
      .kind = METRIC_GAUGE},
 };
 static const struct metric_spec meter_queue = {.name = "sluice_queue_seconds",
@@ -79,13 +84,13 @@ static const struct metric_spec meter_first = {.name = "sluice_llm_time_to_first
 
 void worker_meters_init(struct worker_meters *w, struct call_meters *calls, struct metrics *m)
 {
-    struct metric_series **counters[] = {&w->started,  &w->handed,       &w->parked,
-                                         &w->dropped,  &w->dead_letters, &w->records_in,
-                                         &w->state_in, &w->commits,      &w->commit_errors,
-                                         &w->rebuilds, &w->void_ends,    &w->publish_retries};
-    struct metric_series **gauges[] = {&w->running,     &w->queued,        &w->foreign,
-                                       &w->calls,       &w->calls_waiting, &w->homes,
-                                       &w->homes_ready, &w->fenced,        &w->item_bytes};
+    struct metric_series **counters[] = {
+        &w->started,    &w->handed,          &w->parked,  &w->dropped,       &w->dead_letters,
+        &w->records_in, &w->state_in,        &w->commits, &w->commit_errors, &w->rebuilds,
+        &w->void_ends,  &w->publish_retries, &w->spilled};
+    struct metric_series **gauges[] = {&w->running,       &w->queued, &w->foreign,     &w->calls,
+                                       &w->calls_waiting, &w->homes,  &w->homes_ready, &w->fenced,
+                                       &w->item_bytes,    &w->keyed};
     struct metric *ended = metrics_family(m, &meter_ended);
     for (enum job_status s = 0; s < JOB_STATUS_COUNT; s++) {
         const char *labels[] = {job_status_name(s)};

@@ -7,6 +7,7 @@
 #include "consumer/mirror.h"
 #include "consumer/outbox.h"
 #include "consumer/scheduler.h"
+#include "consumer/spill.h"
 #include "consumer/worker.h"
 
 /* The inside of a worker, shared by worker*.c, home*.c, jobrun*.c, foreign.c, rebuild.c and
@@ -28,9 +29,9 @@ struct worker_meters {
     struct metric_series *ended[JOB_STATUS_COUNT];
     struct metric_series *started, *handed, *parked, *dropped, *dead_letters;
     struct metric_series *records_in, *state_in, *commits, *commit_errors, *rebuilds, *void_ends,
-        *publish_retries;
+        *publish_retries, *spilled;
     struct metric_series *running, *queued, *foreign, *calls, *calls_waiting, *homes, *homes_ready,
-        *fenced, *item_bytes;
+        *fenced, *item_bytes, *keyed;
     struct metric_series *queue_seconds, *job_seconds;
 };
 
@@ -44,6 +45,7 @@ struct worker {
     struct call_env calls;
     struct mirror_env mirrors;
     struct scheduler *sched;
+    struct spill *spill;
     struct foreign *foreign;
     struct home **homes;               /* by partition; NULL: not ours */
     size_t home_max;                   /* partitions */

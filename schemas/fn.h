@@ -183,6 +183,10 @@ void fn_release(struct fn *f, const struct job_id *id, int64_t epoch, const char
  * acquire is a takeover. Verdicts: ok, ended, fenced (another's by now), gone. */
 void fn_disclaim(struct fn *f, const struct job_id *id, struct view incarnation, fn_done_cb *cb, void *arg);
 
+/* An event of a job that nobody runs, under the next seq: data is an event whose seq is 0, which is replaced. The
+ * status becomes that of the event (job.waiting: waiting). Verdicts: ok, held (somebody runs it), ended, gone. */
+void fn_note(struct fn *f, const struct job_id *id, enum event_type type, struct view data, fn_done_cb *cb, void *arg);
+
 /* Heartbeat: SET w:<incarnation> info PX ttl, and the built:{p} values of the homes asked. */
 struct fn_beat {
     struct view incarnation, info; /* info: JSON for the fleet list */

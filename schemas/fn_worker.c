@@ -181,6 +181,25 @@ void fn_disclaim(struct fn *f, const struct job_id *id, struct view incarnation,
                   &(struct fn_ask){.decode = fn_decode_done, .cb = {.done = cb}, .arg = arg});
 }
 
+void fn_note(struct fn *f, const struct job_id *id, enum event_type type, struct view data,
+             fn_done_cb *cb, void *arg)
+{
+    static const char mark[] = "\"seq\":0";
+    struct fn_args a;
+    size_t at = 0;
+    while (at + sizeof mark <= data.len && memcmp(data.ptr + at, mark, sizeof mark - 1) != 0) at++;
+    assert(at + sizeof mark <= data.len);
+    at += sizeof mark - 2; /* behind the colon */
+    fn_args_function(&a, "sluice_v1_note", "2");
+    fn_arg_key(&a, FN_KEY_META, view_make(id->text, JOB_ID_LEN));
+    fn_arg_key(&a, FN_KEY_EVENTS, view_make(id->text, JOB_ID_LEN));
+    fn_arg(&a, view_of(event_type_name(type)));
+    fn_arg(&a, view_make(data.ptr, at));
+    fn_arg(&a, view_make(data.ptr + at + 1, data.len - at - 1));
+    fn_start_args(f, &a,
+                  &(struct fn_ask){.decode = fn_decode_done, .cb = {.done = cb}, .arg = arg});
+}
+
 void fn_rebuild(struct fn *f, const struct fn_job *job, int64_t epoch_floor, const char *status,
                 fn_done_cb *cb, void *arg)
 {

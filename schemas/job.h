@@ -10,8 +10,8 @@
  * needs; the value is read only by who runs it:
  *   {"workflow":"onboard","version":3,"input":<raw>,"metadata":<raw>?,"webhook":"..."?,"key":"..."?}
  * Headers (ASCII): v kind job-id tenant class fp workflow key priority attempt max-attempts epoch seq step item
- * created-ms due-ms deadline-ms pin min-build since traceparent origin redrive-of err-code err-msg. Version rule: a reader refuses v >
- * JOB_V_MAX before it looks at anything else (ERR_CONFLICT: a newer worker can read it, so it is not poison),
+ * created-ms due-ms deadline-ms pin min-build since traceparent origin redrive-of err-code err-msg. Version rule: a
+ * reader refuses v > JOB_V_MAX before it looks at anything else (ERR_CONFLICT: a newer worker can read it, so it is not poison),
  * ignores unknown headers and unknown members; a writer of v N leaves out nothing that a reader of N-1 needs. Absent
  * headers: number 0, since -1, text "", class interactive, priority 5. */
 

@@ -317,6 +317,22 @@ local function release(keys, args)
     return 'ok'
 end
 
+-- Something about a job that nobody runs, such as what it waits for. keys: meta stream; args: type, data before and behind
+-- its seq
+local function note(keys, args)
+    local call, m = redis.call, keys[1]
+    local h = call('HMGET', m, 'st', 'ep', 'ow', 'sq', 'rs')
+    if not h[1] or h[5] then return 'gone' end
+    if is_end[h[1]] then return 'ended' end
+    if h[3] and h[3] ~= '' then return 'held' end
+    local seq = ('%.0f'):format(tonumber(h[4] or 1) + 1)
+    local id = (h[2] or '0') .. '-' .. seq
+    if not call('XADD', keys[2], 'NOMKSTREAM', id, 't', args[1], 'd', args[2] .. seq .. args[3]) then return 'gone' end
+    call('HSET', m, 'sq', seq, 'st', 'waiting')
+    call('PUBLISH', m:sub(1, -3), id)
+    return 'ok'
+end
+
 -- A worker that stands here as the owner and does not run the job: its release was lost on the way, or with Redis' tail.
 -- keys: meta; args: incarnation
 local function disclaim(keys, args)
@@ -466,6 +482,7 @@ redis.register_function('sluice_v1_restore', restore)
 redis.register_function('sluice_v1_finish', finish)
 redis.register_function('sluice_v1_release', release)
 redis.register_function('sluice_v1_disclaim', disclaim)
+redis.register_function('sluice_v1_note', note)
 redis.register_function('sluice_v1_rebuild', rebuild)
 redis.register_function('sluice_v1_build_begin', build_begin)
 redis.register_function('sluice_v1_build_end', build_end)

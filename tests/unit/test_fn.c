@@ -574,6 +574,36 @@ static void test_owner_that_does_not_run_it_disclaims(void **state)
     assert_string_equal(field(w, "ow"), "w2:bb");
 }
 
+static const char *note_wait(struct world *w)
+{
+    fn_note(w->fn, &w->head.id, EVENT_JOB_WAITING, VIEW_LIT("{\"job_id\":\"x\",\"seq\":0,\"reason\":\"key\"}"), on_done, w);
+    done(w);
+    return w->verdict;
+}
+
+/* A job that nobody runs hears something; who runs it goes on behind that. */
+static void test_note_of_a_waiting_job(void **state)
+{
+    struct world *w = *state;
+    assert_string_equal(note_wait(w), "gone");
+    admit(w);
+    assert_string_equal(note_wait(w), "ok");
+    assert_string_equal(field(w, "sq"), "2");
+    assert_string_equal(field(w, "st"), "waiting");
+    assert_string_equal(note_wait(w), "ok");
+    assert_int_equal(acquire(w, "w1:aa"), FN_LEASE_OK);
+    assert_int_equal(w->lease.seq, 3);
+    assert_false(w->lease.takeover);
+    assert_string_equal(note_wait(w), "held");
+    assert_string_equal(release(w, w->lease.epoch, "queued"), "ok");
+    assert_string_equal(note_wait(w), "ok"); /* under the last epoch */
+    assert_string_equal(field(w, "sq"), "4");
+    assert_int_equal(acquire(w, "w1:aa"), FN_LEASE_OK);
+    assert_int_equal(w->lease.seq, 4);
+    assert_int_equal(finish_as(w, w->lease.epoch, w->lease.epoch, 5, JOB_FAILED, false), FN_APPEND_OK);
+    assert_string_equal(note_wait(w), "ended");
+}
+
 static int64_t told_ms(struct world *w, uint32_t home)
 {
     int64_t age = -1;
@@ -1262,7 +1292,7 @@ int main(void)
         T(test_index_is_trimmed_a_few_at_a_time), T(test_worker_first_gateway_second_is_the_same_entry),
         T(test_acquire_over_reservations), T(test_acquire_corrects_what_the_loser_admitted), T(test_one_holder),
         T(test_clean_release_is_no_takeover), T(test_who_gives_up_is_taken_over),
-        T(test_owner_that_does_not_run_it_disclaims), T(test_what_an_owner_says_of_its_home_ages),
+        T(test_owner_that_does_not_run_it_disclaims), T(test_note_of_a_waiting_job), T(test_what_an_owner_says_of_its_home_ages),
         T(test_epoch_is_above_stored_time_and_log),
         T(test_acquire_when_ended_or_unbuilt), T(test_append_and_its_repeat), T(test_append_where_nothing_is),
         T(test_cancel_reaches_the_owner), T(test_wipe_then_the_owner_restores),
