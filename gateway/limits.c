@@ -57,6 +57,15 @@ static void limits_put_positive(struct jw *w, const char *name, int64_t n)
         jw_null(w);
 }
 
+static void limits_put_known(struct jw *w, const char *name, int64_t n)
+{
+    jw_key(w, name);
+    if (n >= 0)
+        jw_int(w, n);
+    else
+        jw_null(w);
+}
+
 static const char *limits_source(const struct pace_view_dim *d)
 {
     if (d->limit <= 0) return NULL;
@@ -76,6 +85,8 @@ static void limits_put_dim(struct jw *w, const char *name, const struct pace_vie
     limits_put_positive(w, "learnt", d->learnt);
     jw_kint(w, "used", d->used > 0 ? d->used : 0);
     jw_kint(w, "foreign", d->foreign > 0 ? d->foreign : 0);
+    limits_put_known(w, "available", d->available);
+    limits_put_known(w, "next_ms", d->next_ms);
     jw_end_object(w);
 }
 
@@ -134,12 +145,14 @@ static void limits_put_budget(struct jw *w, const struct limits_budget *b, int64
     limits_put_dim(w, "input_tokens", &v->dims[PACE_INPUT]);
     limits_put_dim(w, "output_tokens", &v->dims[PACE_OUTPUT]);
     limits_put_dim(w, "tokens", &v->dims[PACE_TOKENS]);
-    limits_put_pair(w, "requests_per_day", b->configured.requests_per_day, v->requests_today);
-    limits_put_dollars(w, "spend_per_day", b->configured.spend_per_day_microusd, v->microusd_today);
-    limits_put_pair(w, "concurrency", b->configured.concurrency, v->in_flight);
+    limits_put_pair(w, "requests_per_day", v->requests_per_day, v->requests_today);
+    limits_put_dollars(w, "spend_per_day", v->spend_per_day_microusd, v->microusd_today);
+    limits_put_pair(w, "concurrency", v->concurrency, v->in_flight);
+    jw_kint(w, "waiters", v->waiters);
     jw_kint(w, "workers", v->workers);
     jw_kint(w, "refusals", v->refusals);
     jw_kint(w, "closes", v->closes);
+    jw_kint(w, "fails", v->fails);
     jw_end_object(w);
 }
 
@@ -214,9 +227,14 @@ static void limits_take_configured(struct limits_budget *b)
         [PACE_OUTPUT] = c->output_tokens_per_minute,
         [PACE_TOKENS] = c->tokens_per_minute,
     };
-    b->view = (struct pace_view){.state = PACE_OPEN, .close = PACE_CLOSE_NONE};
+    b->view = (struct pace_view){.state = PACE_OPEN,
+                                 .close = PACE_CLOSE_NONE,
+                                 .requests_per_day = c->requests_per_day,
+                                 .concurrency = c->concurrency,
+                                 .spend_per_day_microusd = c->spend_per_day_microusd};
     for (size_t d = 0; d < PACE_DIM_COUNT; d++)
-        b->view.dims[d] = (struct pace_view_dim){.limit = limits[d], .configured = limits[d]};
+        b->view.dims[d] = (struct pace_view_dim){
+            .limit = limits[d], .configured = limits[d], .available = -1, .next_ms = -1};
 }
 
 static void limits_viewed(void *arg, const struct err *e, const struct pace_view *v)

@@ -14,8 +14,8 @@ enum {
                     4 * PACE_HISTORY_COUNT + 5 * PACE_FLOWS_MAX,
     PACE_RESET_MAX_MS = 3600000,
     PACE_ANSWER_FIXED = 28,
-    PACE_VIEW_FIXED = 11,
-    PACE_VIEW_DIM = 6
+    PACE_VIEW_FIXED = 17,
+    PACE_VIEW_DIM = 8
 };
 
 struct pace_args {
@@ -236,6 +236,12 @@ static bool pace_read_view(const struct reply *r, struct pace_view *v)
     v->workers = n[8];
     v->closes = n[9];
     v->refusals = n[10];
+    v->waiters = n[11];
+    v->requests_per_day = n[12];
+    v->spend_per_day_microusd = n[13];
+    v->concurrency = n[14];
+    v->fails = n[15];
+    v->oks = n[16];
     for (size_t d = 0; d < PACE_DIM_COUNT; d++) {
         const int64_t *p = n + PACE_VIEW_FIXED + PACE_VIEW_DIM * d;
         v->dims[d] = (struct pace_view_dim){.limit = p[0],
@@ -243,7 +249,9 @@ static bool pace_read_view(const struct reply *r, struct pace_view *v)
                                             .told = p[2],
                                             .learnt = p[3],
                                             .used = p[4],
-                                            .foreign = p[5]};
+                                            .foreign = p[5],
+                                            .available = p[6],
+                                            .next_ms = p[7]};
     }
     return n[1] >= 0 && n[1] <= PACE_RAMPING && n[2] >= 0 && n[2] <= PACE_CLOSE_EXHAUSTED;
 }

@@ -118,6 +118,8 @@ struct pace_view_dim {
     int64_t configured, told, learnt; /* 0 = not */
     int64_t used;       /* of the last minute, what is granted but not settled included */
     int64_t foreign;    /* of strangers on the same key */
+    int64_t available;  /* could be granted now; -1 = nothing limits it */
+    int64_t next_ms;    /* until one unit more can be; 0 = now, -1 = nothing limits it */
 };
 struct pace_view {
     bool is_found;
@@ -128,6 +130,9 @@ struct pace_view {
     struct pace_view_dim dims[PACE_DIM_COUNT];
     int64_t requests_today, microusd_today, in_flight, workers;
     int64_t closes, refusals; /* since the budget was begun */
+    int64_t waiters;          /* calls, as the workers told within the last 30 s */
+    int64_t requests_per_day, spend_per_day_microusd, concurrency; /* in force, 0 = none */
+    int64_t fails, oks;       /* of the last 10 s, what the breaker counts */
 };
 typedef void fn_pace_view_cb(void *arg, const struct err *e, const struct pace_view *v);
 void fn_pace_view(struct fn *f, struct view budget, fn_pace_view_cb *cb, void *arg);

@@ -694,7 +694,7 @@ local function trade(keys, args)
     if may then reason, wait = lease(b, c, x, w, demands) else reason, wait = RATE, 20 end
     if x.lease[1] > 0 then ttl, s, o = book(b, c, x, w) end
     b.fl = b.fl + x.lease[1]
-    local entry = (x.n(18) + x.lease[1]) .. ' ' .. x.now .. ' ' .. args[2]
+    local entry = (x.n(18) + x.lease[1]) .. ' ' .. x.now .. ' ' .. args[2] .. ' ' .. (x.n(30) + x.n(31) + x.n(32))
     if redis.call('HSET', keys[4], args[1], entry) > 0 then redis.call('PEXPIRE', keys[4], 900000) end
     store(w)
     save(keys[1], b, c, was)
@@ -702,7 +702,28 @@ local function trade(keys, args)
     return answer(b, x, reason, wait, ttl, s, o, ranks)
 end
 
--- keys: budget slots
+-- What could be granted of a dimension this moment, and when there will be a unit again; -1 where nothing limits it.
+local function next_of(b, x, w, d)
+    if x.L[d] <= 0 then return -1, -1 end
+    if b.st == CLOSED then return 0, math.max(0, b.till - x.now) end
+    local have = math.floor(math.min(x.room[d], x.level[d]))
+    if have >= 1 then return have, 0 end
+    if x.room[d] >= 1 then return 0, math.ceil((1 - x.level[d]) / math.max(x.rate[d], 1e-6)) end
+    x.lack_d, x.lack = d, 1 - x.room[d]
+    return 0, math.max(1, wait_of_window(b, x, w))
+end
+
+-- Calls that wait, as the workers told last.
+local function waiters(key, now)
+    local all, n = redis.call('HVALS', key), 0
+    for i = 1, #all do
+        local e = numbers(all[i], 4)
+        if now - e[2] < 30000 then n = n + e[4] end
+    end
+    return n
+end
+
+-- keys: budget slots flows workers
 local function view(keys)
     local b, c, was = load(keys[1])
     if b.born == 0 then return {0} end
@@ -713,12 +734,17 @@ local function view(keys)
     expire(b, keys[2], x.now, true)
     local L = limits(b, c, x)
     local share = share_of(b, x.now)
-    local day = today == b.day
+    local day, is_fresh, w = today == b.day, x.now - b.fat < 10000, {key = keys[2]}
+    x.L, x.share, x.quantum = L, share, 0
+    refill(b, x)
+    rooms(b, c, x, 0, 0)
     local r = {1, b.st, (b.st == CLOSED or b.st == PROBING) and b.why or 0, math.max(0, b.st == CLOSED and b.till - x.now or 0),
-        share * 1000, day and b.dr or 0, day and b.du or 0, b.fl, b.wk, b.closes, b.refused}
+        share * 1000, day and b.dr or 0, day and b.du or 0, b.fl, b.wk, b.closes, b.refused, waiters(keys[4], x.now), c[41], c[43],
+        c[42], is_fresh and b.f0 + b.f1 or 0, is_fresh and b.k0 + b.k1 or 0}
     for d = 1, 4 do
-        local list = {L[d], c[d], told(c, d, x.now), c[32 + d], b[d], foreign(c, d, x.now)}
-        for i = 1, 6 do r[#r + 1] = list[i] end
+        local have, next_ms = next_of(b, x, w, d)
+        local list = {L[d], c[d], told(c, d, x.now), c[32 + d], b[d], foreign(c, d, x.now), have, next_ms}
+        for i = 1, 8 do r[#r + 1] = list[i] end
     end
     for i = 1, #r do r[i] = math.floor(r[i]) end
     return r

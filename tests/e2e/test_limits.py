@@ -1,0 +1,124 @@
+"""Waiting made visible: budgets in GET /v1/limits and `sluice limits`, waits in streams, jobs and `sluice watch`.
+
+A provider that allows two calls a second and a burst of jobs: what a user sees meanwhile."""
+
+import json
+import os
+import re
+import signal
+import time
+
+import pytest
+
+from tests.e2e.client import Api, until
+from tests.e2e.conftest import CONFIG, make_stack
+from tests.e2e.terminal import Terminal
+from tests.e2e.test_tool import SLUICE, Tool
+
+RPM, JOBS = 120, 60
+MODELS = f"""
+models:
+  fast:
+    route: [{{provider: main, model: gpt-5-mini}}]
+    budget: {{requests_per_minute: {RPM}}}
+    price: {{input_per_million: 0.25, output_per_million: 2.0}}
+  smart:
+    route: [{{provider: main, model: gpt-5}}]
+    budget: {{requests_per_minute: 3000, spend_per_day: 12.5}}
+    price: {{input_per_million: 1.25, output_per_million: 10.0}}
+"""
+REASONS = {"budget", "closed", "outage", "exhausted", "concurrency", "spend", "tenant_budget", "key"}
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory):
+    """A stack as `make run CONFIG=...` makes it, and a provider that holds the same limit."""
+    path = tmp_path_factory.mktemp("slow") / "slow.yaml"
+    path.write_text(MODELS)
+    with make_stack("slow", gateways=1, config_file=str(path), config=CONFIG) as running:
+        running.sim.patch({"limits": [{"key": "*", "model": "*", "rpm": RPM, "window": "sliding"}],
+                           "default": {"ttft_ms": 20, "tokens_per_s": 0, "output_tokens": 5}})
+        yield running
+
+
+def limits(api, **params):
+    answer = api.http.get("/v1/limits", params=params)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def budget(api, model="fast"):
+    return next(m for m in limits(api)["data"] if m["model"] == model)["route"][0]
+
+
+def test_what_is_configured_is_shown_before_anything_ran(slow):
+    api = Api(slow.url, slow.key)
+    page = limits(api)
+    assert [m["model"] for m in page["data"]] == ["fast", "smart"] and not page["has_more"]
+    got = budget(api, "smart")
+    assert got["provider"] == "main" and got["model"] == "gpt-5" and got["key"] == "default"
+    assert got["state"] == "open" and got["reason"] is None and got["until"] is None
+    assert got["requests"]["limit"] == 3000 and got["requests"]["source"] == "configured" and got["requests"]["used"] == 0
+    assert got["input_tokens"]["limit"] is None and got["spend_per_day"]["limit"] == 12.5
+    assert [m["model"] for m in limits(api, model="smart")["data"]] == ["smart"]
+    answer = api.http.get("/v1/limits", params={"model": "none"})
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == "model"
+    assert Api(slow.url, None).http.get("/v1/limits").status_code == 401
+
+
+def test_a_burst_is_seen_to_wait(slow):
+    """What waits, why and until when: in the streams, in the jobs, in the list, in /v1/limits and in both live pictures."""
+    api, tool = Api(slow.url, slow.key), Tool(slow.url, slow.key)
+    before = len(slow.sim.journal())
+    started = time.monotonic()
+    jobs = [api.submit_ok("say", {"text": f"number {i}"}) for i in range(JOBS)]
+
+    def waiting():
+        rows = api.http.get("/v1/jobs", params={"status": "waiting", "limit": 500}).json()["data"]
+        return rows or None
+    rows = until(waiting, 20, what="a job that waits")
+
+    def one_that_waits():
+        for row in waiting() or []:
+            job = api.job(row["id"])
+            if job["status"] == "waiting" and job["waiting"]["reason"] == "budget":
+                return job
+        return None
+    job = until(one_that_waits, 20, what="a job that says why it waits")
+    assert job["waiting"]["on"] == "main/gpt-5-mini" and job["waiting"]["until"] > time.time() * 1000 - 2000
+    told = list(api.events(job["id"], stop=lambda e: e.type == "job.waiting"))
+    assert told[-1].data["reason"] in REASONS and isinstance(told[-1].data["until"], int) and told[-1].data["seq"] > 1
+
+    screen = Terminal([SLUICE, "limits"], tool.env)
+    assert screen.read(lambda shown: re.search(r"^fast  main/gpt-5-mini  open .*waiting", shown.text(), re.M), 10)
+    assert screen.read(lambda shown: re.search(r"^    requests .* of +120 a minute  configured", shown.text(), re.M), 10)
+    os.kill(screen.pid, signal.SIGINT)
+    assert screen.read(limit_s=10) and screen.code == 0
+    job = until(one_that_waits, 20, what="another job that waits")
+    watch = Terminal([SLUICE, "watch", job["id"]], tool.env)
+    assert watch.read(lambda shown: "waiting for budget of main/gpt-5-mini" in shown.text() or "succeeded" in shown.text(), 10)
+    assert watch.read(limit_s=60) and watch.code == 0
+    assert b"waiting for budget of main/gpt-5-mini" in watch.raw
+    lines = tool.ok("limits")
+    assert re.search(r"^fast  main/gpt-5-mini  \w+", lines, re.M) and "configured" in lines
+    assert json.loads(tool.ok("limits", "--json", "--model", "fast"))["data"][0]["model"] == "fast"
+    got = budget(api)
+    assert 0 < got["requests"]["used"] <= RPM and got["requests"]["limit"] == RPM
+
+    ended = [api.wait(job, 120) for job in jobs]
+    assert all(job["status"] == "succeeded" and job["attempt"] == 1 for job in ended)
+    assert not any("waiting" in job for job in ended)
+    assert time.monotonic() - started > (JOBS - 0.02 * RPM - 3) / (RPM / 60), "faster than the budget allows"
+    calls = slow.sim.journal()[before:]
+    assert len(calls) == JOBS
+    assert not [c for c in calls if c["status"] == 429], "the provider had to refuse"
+    until(lambda: budget(api)["waiters"] == 0, 15, what="an empty line")
+
+
+def test_a_tenant_sees_no_other(slow):
+    """No name and no figure of another tenant in what a key reads (its day apart, which is its own)."""
+    api, other = Api(slow.url, slow.key), Api(slow.url, slow.key_2)
+    mine, theirs = limits(api), limits(other)
+    assert mine["tenant"]["id"] != theirs["tenant"]["id"]
+    assert theirs["tenant"]["tokens_per_day"]["used"] == 0
+    assert mine["tenant"]["id"] not in json.dumps(theirs)
