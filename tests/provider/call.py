@@ -1,9 +1,9 @@
 """One call, from the request to its line in the journal, whatever dialect it speaks.
 
-A small state machine on timers: wait for the first token, then write whatever is due by the clock (a late timer writes
-several tokens at once, so a loaded machine slows nobody down), stop at the marks where a fault lies, finish. Whatever
-ends the call, end() runs once and journals it. Tokens are charged and judged the moment they are made: in a stream when they are written, in
-an answer in one piece at the same pace, BREW_MS at a time.
+A small state machine on timers: wait for the first token, then write whatever is due by the clock (a late timer
+writes several tokens at once, so a loaded machine slows nobody down), stop at the marks where a fault lies, finish.
+Whatever ends the call, end() runs once and journals it. Tokens are charged and judged the moment they are made: in a
+stream when they are written, in an answer in one piece at the same pace, BREW_MS at a time.
 """
 
 import json

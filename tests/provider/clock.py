@@ -1,4 +1,5 @@
-"""The two clocks: the monotonic one judges (the same in every process of the machine), the wall clock is only told."""
+"""The two clocks: the monotonic one judges (the same in every process of the machine), the wall clock is only
+told."""
 
 import time
 

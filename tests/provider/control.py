@@ -1,10 +1,10 @@
-"""The control API: settings, limits, weather, the journal and the judge, under /__sim/. Kept apart from what models would see."""
+"""The control API: settings, limits, weather, the journal and the judge, under /__sim/. Kept apart from what models
+would see."""
 
 import json
 from urllib.parse import parse_qsl
 
 from tests.provider import clock, oracle, rules, weather
-from tests.provider.journal import pairs as journal_pairs
 from tests.provider.meters import MINUTE_MS
 from tests.provider.rules import BadSetting
 
@@ -14,7 +14,7 @@ WEATHER = ("outage", "storm", "slow_start", "strangers")
 
 
 def reply_json(connection, value, status=200):
-    connection.reply(status, [], json.dumps(value, default=journal_pairs).encode() + b"\n")
+    connection.reply(status, [], json.dumps(value).encode() + b"\n")
 
 
 def _object(request):
@@ -62,7 +62,11 @@ class Control:
             reply_json(connection, {"error": f"no {request.method} {request.path}"}, 404)
             return
         try:
-            reply_json(connection, action(request))
+            answer = action(request)
+            if isinstance(answer, bytes):
+                connection.reply(200, [], answer)
+            else:
+                reply_json(connection, answer)
         except (BadSetting, ValueError, OverflowError) as error:
             reply_json(connection, {"error": str(error)}, 400)
 
@@ -92,8 +96,8 @@ class Control:
         query = dict(parse_qsl(request.query))
         limit = max(1, min(JOURNAL_MAX, int(query.get("limit", JOURNAL_MAX))))
         journal = self._service.journal
-        return {"entries": journal.since(int(query.get("since", 0)), limit), "last": journal.last, "now_ms": clock.wall_ms(),
-                "mono_ms": clock.mono_ms()}
+        rest = json.dumps({"last": journal.last, "now_ms": clock.wall_ms(), "mono_ms": clock.mono_ms()}).encode()
+        return b'{"entries":%s,%s\n' % (journal.since(int(query.get("since", 0)), limit), rest[1:])
 
     def _stats(self, _):
         return self._service.stats.report()

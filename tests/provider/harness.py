@@ -1,7 +1,7 @@
 """What the provider's tests share: the program, a connection read by hand, requests.
 
-The program is started once a class; every test uses a key of its own, so none sees another's calls. Bytes are read from
-bare sockets: an HTTP library would hide what is being tested.
+The program is started once a class; every test uses a key of its own, so none sees another's calls. Bytes are read
+from bare sockets: an HTTP library would hide what is being tested.
 """
 
 import json

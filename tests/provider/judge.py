@@ -1,12 +1,13 @@
 """The judge of pacing: exact counts of what a fleet asked and got, per key and model.
 
-A violation is a refusal by a limit that had stood unchanged for 60 s, or a count over any sliding 60 s above such a limit. Counts in a window change only
-upwards at an event (an arrival, tokens made), so the highest count of all windows is found by looking at the window (t - 60 s, t] at
-every event: one pointer that follows, no search. Everything is kept in whole milliseconds; events of one millisecond are one entry, so a dimension
-costs at most 16 bytes a millisecond however fast the fleet is.
+A violation is a refusal by a limit that had stood unchanged for 60 s, or a count over any sliding 60 s above such a
+limit. Counts in a window change only upwards at an event (an arrival, tokens made), so the highest count of all
+windows is found by looking at the window (t - 60 s, t] at every event: one pointer that follows, no search.
+Everything is kept in whole milliseconds; events of one millisecond are one entry, so a dimension costs at most 16
+bytes a millisecond however fast the fleet is.
 
-Windows that hold a change of limits are counted apart, and so are refusals within 60 s of a change or of strangers on the same key. Limits that are set
-before the first call of a pair were never different: that is no change.
+Windows that hold a change of limits are counted apart, and so are refusals within 60 s of a change or of strangers on
+the same key. Limits that are set before the first call of a pair were never different: that is no change.
 """
 
 from array import array

@@ -1,10 +1,11 @@
 """Limits per key and model: who may pass, what is charged when, and what changes without notice.
 
-The first rule that fits key and model counts; each pair has its own meters. All meters of a call are taken, or none. Requests and input tokens are
-charged at arrival with their true sizes. Output tokens are charged as they are made (Anthropic's way; such a meter may go below zero and then
-nothing new is let in), or at arrival with max_tokens. The combined limit charges at arrival as OpenAI does, max(max_tokens, a guess by length), or as Azure
-does, their sum, and never gives back; or as tokens are made.
-`enforce: false` lets everything through and counts what would have been refused.
+The first rule that fits key and model counts; each pair has its own meters. All meters of a call are taken, or none.
+Requests and input tokens are charged at arrival with their true sizes. Output tokens are charged as they are made
+(Anthropic's way; such a meter may go below zero and then nothing new is let in), or at arrival with max_tokens. The
+combined limit charges at arrival as OpenAI does, max(max_tokens, a guess by length), or as Azure does, their sum, and
+never gives back; or as tokens are made. `enforce: false` lets everything through and counts what would have been
+refused.
 """
 
 from collections import OrderedDict

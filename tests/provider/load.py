@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""How much the provider can carry: python3 tests/provider/load.py [--rate 300] [--seconds 20] [--dialect anthropic] [--record light]
+"""How much the provider can carry: python3 tests/provider/load.py [--rate 300] [--seconds 20] [--dialect anthropic]
+[--record light]
 
-Starts the program on one core, opens streams at an even rate (an asyncio client on the other core that reads until the last chunk), and prints what was
-served, how late the first byte came beyond the set time, and the CPU of the provider. The figure in README.md comes from here.
+Starts the program on one core, opens streams at an even rate (an asyncio client on the other core that reads until
+the last chunk), and prints what was served, how late the first byte came beyond the set time, and the CPU of the
+provider. The figure in README.md comes from here.
 """
 
 import argparse

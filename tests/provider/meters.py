@@ -5,9 +5,9 @@
     fixed    the sum of the calendar period under way: two limits' worth may pass around its edge
     quantum  the limit cut into short periods (60 a minute enforced as 1 a second), refilled at their edges
 
-Every meter answers: what is left (room), may this cost pass and if not when (wait_ms), when is all of it back (reset_ms). A cost above what fits
-ever counts as the whole meter, else it could never pass. A meter may stand below zero: tokens are charged when they have been made. A limit that
-changes in the middle keeps what was spent.
+Every meter answers: what is left (room), may this cost pass and if not when (wait_ms), when is all of it back
+(reset_ms). A cost above what fits ever counts as the whole meter, else it could never pass. A meter may stand below
+zero: tokens are charged when they have been made. A limit that changes in the middle keeps what was spent.
 """
 
 from collections import deque

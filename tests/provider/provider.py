@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The simulated LLM provider: every dialect, every limit, every bad day on demand, and a judge of pacing. See README.md.
+"""The simulated LLM provider: every dialect, every limit, every bad day on demand, and a judge of pacing. See
+README.md.
 
     python3 tests/provider/provider.py --port 9400 --journal calls.jsonl --behavior behavior.json
 """

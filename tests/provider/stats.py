@@ -1,7 +1,7 @@
 """Sums per key and model: outcomes, tokens, calls in flight, and the highest load of any 60 seconds.
 
-The peaks are kept by the second: the sum of the last 60 whole seconds and the one under way, so they may lie a second's
-worth above the truth, never below it. The journal holds the exact times.
+The peaks are kept by the second: the sum of the last 60 whole seconds and the one under way, so they may lie a
+second's worth above the truth, never below it. The journal holds the exact times.
 """
 
 import time

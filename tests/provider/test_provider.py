@@ -1,4 +1,5 @@
-"""The simulated provider against the facts of OpenAI's wire, its faults, settings and journal: python3 -m unittest tests.provider.test_provider"""
+"""The simulated provider against the facts of OpenAI's wire, its faults, settings and journal: python3 -m unittest
+tests.provider.test_provider"""
 
 import json
 import os

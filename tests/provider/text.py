@@ -1,7 +1,7 @@
 """What the simulated model says: token by token, a pure function of the seed, the prompt and the settings.
 
-A test that knows the prompt knows every token, so it can tell a hole, a double or a foreign stream from the text alone.
-Tokens are kept as JSON-escaped bytes, ready to be put between two halves of a chunk.
+A test that knows the prompt knows every token, so it can tell a hole, a double or a foreign stream from the text
+alone. Tokens are kept as JSON-escaped bytes, ready to be put between two halves of a chunk.
 """
 
 import hashlib

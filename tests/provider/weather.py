@@ -1,7 +1,8 @@
 """Bad days at run time: outages, storms of 429s, a slow start after them, strangers on the same key.
 
-Each front has filters (key, model, dialect; "*" is any), a beginning and an end. A call meets the first front that fits, in the order outage, storm, slow
-start. Strangers are not met: they eat from the meters of the limits they fit, every TICK_MS, and never more than is there.
+Each front has filters (key, model, dialect; "*" is any), a beginning and an end. A call meets the first front that
+fits, in the order outage, storm, slow start. Strangers are not met: they eat from the meters of the limits they fit,
+every TICK_MS, and never more than is there.
 """
 
 from tests.provider import text

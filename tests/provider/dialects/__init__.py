@@ -1,4 +1,5 @@
-"""Which dialect speaks under a path. All of them share one port; a first segment such as /anthropic may stand before any path."""
+"""Which dialect speaks under a path. All of them share one port; a first segment such as /anthropic may stand before
+any path."""
 
 import re
 from urllib.parse import unquote

@@ -1,7 +1,8 @@
 """Anthropic's Messages on the wire: named events, input usage at the start, cumulative output usage at the end, 529.
 
-Both versions of the API: 2023-06-01, and 2026-10-21, which refuses temperature, top_p and top_k. The key comes as x-api-key or as a bearer.
-Rate headers round token counts to thousands and tell resets as times. Pings come after the first event and, with ping_ms, while the model thinks.
+Both versions of the API: 2023-06-01, and 2026-10-21, which refuses temperature, top_p and top_k. The key comes as
+x-api-key or as a bearer. Rate headers round token counts to thousands and tell resets as times. Pings come after the
+first event and, with ping_ms, while the model thinks.
 """
 
 from tests.provider import headers

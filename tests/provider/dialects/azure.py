@@ -1,7 +1,8 @@
 """Azure OpenAI: OpenAI's bodies under deployment paths, its own errors, and fewer headers.
 
-Deployment paths need `api-version` and take the model from the path; `/openai/v1/...` takes it from the body. Streams begin with a chunk without choices and
-without an id (the filter's verdict on the prompt). The combined limit charges prompt + max_tokens. On Responses the `remaining` headers are -1.
+Deployment paths need `api-version` and take the model from the path; `/openai/v1/...` takes it from the body. Streams
+begin with a chunk without choices and without an id (the filter's verdict on the prompt). The combined limit charges
+prompt + max_tokens. On Responses the `remaining` headers are -1.
 """
 
 from tests.provider import headers

@@ -1,6 +1,7 @@
 """What every dialect shares: a request as read, an answer to be written, and the face that call.py talks to.
 
-A dialect is pure: it turns bytes into a Prompt and facts into bytes. It is made anew for every request, since a path may say half of it.
+A dialect is pure: it turns bytes into a Prompt and facts into bytes. It is made anew for every request, since a path
+may say half of it.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Gemini's generateContent on the wire: whole responses as events, no names, no [DONE], no rate headers at all.
 
-Without alt=sse a stream is one JSON array, and so is its error. A refusal says by quotaId which quota it was; the retryDelay of a daily one lies, as the
-real one's does. Money gone is 402 RESOURCE_EXHAUSTED.
+Without alt=sse a stream is one JSON array, and so is its error. A refusal says by quotaId which quota it was; the
+retryDelay of a daily one lies, as the real one's does. Money gone is 402 RESOURCE_EXHAUSTED.
 """
 
 from tests.provider import text

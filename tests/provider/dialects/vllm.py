@@ -1,4 +1,5 @@
-"""vLLM's flavour of OpenAI's wire: no key needed, no rate headers, other fields, the older error body with the status as its code."""
+"""vLLM's flavour of OpenAI's wire: no key needed, no rate headers, other fields, the older error body with the status
+as its code."""
 
 from tests.provider import headers
 from tests.provider.dialects.base import dumps
