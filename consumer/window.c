@@ -23,7 +23,7 @@ enum {
     WINDOW_BYTES_MAX = (WINDOW_METADATA_MAX - WINDOW_PREFIX) / 4 * 3,
     WINDOW_BYTES_FULL = WINDOW_BYTES_MAX / 4 * 3, /* admission stops */
     WINDOW_HEAD_BYTES = 1 + 2 + 10,               /* format, crc, the longest first number */
-    WINDOW_OPEN_CERTAIN = WINDOW_BYTES_FULL / 10  /* as many gaps fit whatever they are */
+    WINDOW_GAP_BYTES = 10                         /* at most */
 };
 
 enum window_slot_state { SLOT_DONE, SLOT_OPEN, SLOT_UNREAD };
@@ -45,7 +45,10 @@ struct window {
     int64_t last_read;
     int64_t top; /* highest complete; base - 1 or less when there is none above base */
     bool is_dirty;
-    bool is_full, is_full_known;
+    /* Of the list, head included: the most it can have grown to since it was counted. Completing
+     * an offset joins two gaps and never makes it longer. */
+    size_t bytes_most;
+    bool is_counted; /* it is exact: nothing changed since */
 };
 
 struct window *window_new(size_t incomplete_max)
@@ -54,6 +57,7 @@ struct window *window_new(size_t incomplete_max)
     if (!w) return NULL;
     w->incomplete_max = incomplete_max;
     w->restored = w->last_read = w->top = w->stuck = -1;
+    w->bytes_most = WINDOW_HEAD_BYTES;
     return w;
 }
 
@@ -89,7 +93,8 @@ static bool window_push(struct window *w, int64_t offset, enum window_slot_state
     w->slots[w->len++] = (struct window_slot){.offset = offset, .state = state};
     w->open++;
     w->unread += state == SLOT_UNREAD;
-    w->is_full_known = false;
+    w->bytes_most += WINDOW_GAP_BYTES;
+    w->is_counted = false;
     return true;
 }
 
@@ -117,7 +122,7 @@ static void window_close(struct window *w, struct window_slot *slot)
     while (w->head < w->len && w->slots[w->head].state == SLOT_DONE) w->head++;
     if (w->head == w->len) w->head = w->len = 0;
     w->is_dirty = true;
-    w->is_full_known = false;
+    w->is_counted = false;
 }
 
 /* --- the list as text ------------------------------------------------------------------------ */
@@ -235,7 +240,8 @@ int64_t window_restore(struct window *w, int64_t committed, struct view metadata
     w->stuck = -1;
     w->top = w->restored = w->last_read = base - 1;
     w->next = base;
-    w->is_full_known = false;
+    w->bytes_most = WINDOW_HEAD_BYTES;
+    w->is_counted = false;
     if (committed >= 0 && metadata.len && window_decode(w, base, metadata)) w->next = w->top + 1;
     while (w->head < w->len && w->slots[w->head].offset < low) window_close(w, &w->slots[w->head]);
     if (w->next < low) w->next = low;
@@ -279,27 +285,32 @@ bool window_is_open(const struct window *w, int64_t offset)
     return offset >= w->next;
 }
 
+static size_t window_list_bytes(const struct window *w)
+{
+    size_t bytes = WINDOW_HEAD_BYTES;
+    int64_t last = window_base(w);
+    for (size_t i = w->head; i < w->len; i++) {
+        if (w->slots[i].state == SLOT_DONE) continue;
+        unsigned char gap[WINDOW_GAP_BYTES];
+        bytes += window_put_varint(gap, (uint64_t)(w->slots[i].offset - last));
+        last = w->slots[i].offset;
+    }
+    return bytes;
+}
+
+/* Asked before every record: the list is counted anew only when it may have grown to the bound. */
 bool window_is_full(const struct window *w)
 {
     if (w->stuck >= 0) return true;
     if (w->unread) return false; /* meeting them again only shrinks the list */
     if (w->open >= w->incomplete_max) return true;
-    if (w->open <= WINDOW_OPEN_CERTAIN) return false;
-    struct window *mut =
-        (struct window *)(uintptr_t)w; /* remembers the answer until something changes */
-    if (!w->is_full_known) {
-        size_t bytes = WINDOW_HEAD_BYTES;
-        int64_t last = window_base(w);
-        for (size_t i = w->head; i < w->len; i++) {
-            if (w->slots[i].state == SLOT_DONE) continue;
-            unsigned char gap[10];
-            bytes += window_put_varint(gap, (uint64_t)(w->slots[i].offset - last));
-            last = w->slots[i].offset;
-        }
-        mut->is_full = bytes >= WINDOW_BYTES_FULL;
-        mut->is_full_known = true;
+    if (w->bytes_most < WINDOW_BYTES_FULL) return false;
+    if (!w->is_counted) {
+        struct window *mut = (struct window *)(uintptr_t)w;
+        mut->bytes_most = window_list_bytes(w);
+        mut->is_counted = true;
     }
-    return w->is_full;
+    return w->bytes_most >= WINDOW_BYTES_FULL;
 }
 
 size_t window_incomplete(const struct window *w)

@@ -8,7 +8,7 @@
 
 #include <assert.h>
 
-enum { BUF_FIRST = 64 };
+enum { BUF_FIRST = 256 };
 
 void buf_init(struct buf *b, size_t max)
 {

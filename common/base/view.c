@@ -4,27 +4,6 @@
 
 #include <assert.h>
 
-struct view view_of(const char *s)
-{
-    return s ? (struct view){.ptr = s, .len = strlen(s)} : VIEW_NONE;
-}
-
-struct view view_make(const void *ptr, size_t len)
-{
-    assert(ptr || len == 0);
-    return (struct view){.ptr = ptr, .len = len};
-}
-
-bool view_eq(struct view a, struct view b)
-{
-    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
-}
-
-bool view_eq_str(struct view a, const char *s)
-{
-    return view_eq(a, view_of(s));
-}
-
 static char view_lower(char c)
 {
     return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;

@@ -1,9 +1,11 @@
 #ifndef BASE_VIEW_H
 #define BASE_VIEW_H
 #include "common/base/banned.h"
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Borrowed bytes: not NUL-terminated. An absent view has ptr NULL; an empty one has len 0. */
 struct view {
@@ -14,10 +16,29 @@ struct view {
 #define VIEW_LIT(s) ((struct view){.ptr = (s), .len = sizeof(s) - 1})
 #define VIEW_NONE   ((struct view){.ptr = NULL, .len = 0})
 
-struct view view_of(const char *s); /* NULL gives VIEW_NONE */
-struct view view_make(const void *ptr, size_t len);
-bool view_eq(struct view a, struct view b);
-bool view_eq_str(struct view a, const char *s);
+/* In the header because they are everywhere, mostly on literals, whose length then costs nothing.
+ */
+static inline struct view view_of(const char *s) /* NULL gives VIEW_NONE */
+{
+    return s ? (struct view){.ptr = s, .len = strlen(s)} : VIEW_NONE;
+}
+
+static inline struct view view_make(const void *ptr, size_t len)
+{
+    assert(ptr || len == 0);
+    return (struct view){.ptr = (const char *)ptr, .len = len};
+}
+
+static inline bool view_eq(struct view a, struct view b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+
+static inline bool view_eq_str(struct view a, const char *s)
+{
+    return view_eq(a, view_of(s));
+}
+
 bool view_ieq_str(struct view a, const char *s); /* ASCII case-insensitive */
 bool view_starts(struct view a, const char *prefix);
 int view_cmp(struct view a, struct view b);
