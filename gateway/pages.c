@@ -12,6 +12,8 @@ static const char pages_root[] =
     "  GET  /v1/jobs/{id}         the job as it is now\n"
     "  GET  /v1/jobs/{id}/events  its events, live and from the start (SSE; ?format=ndjson)\n"
     "  GET  /v1/jobs              your jobs, newest first\n"
+    "  GET  /v1/limits            what providers allow, what is used of it, what waits\n"
+    "  GET  /v1/usage             tokens, calls and cost (?by=tenant|workflow|model|day)\n"
     "  GET  /openapi.json         the whole API\n"
     "\n"
     "Calls need a key: Authorization: Bearer KEY\n";
