@@ -16,11 +16,21 @@ struct crowd {
 };
 
 int64_t crowd_chance(const struct crowd *c, int64_t below);
-/* Redis stood still a moment ago: see plant.h. */
 /* A gateway that runs; NULL: none. */
 struct sim_gateway *crowd_gateway(const struct crowd *c);
 /* An envelope that finds fn's arg alive: the crowd lives as long as its world runs. */
 void crowd_after(const struct crowd *c, int64_t delay_ms, sim_fn *fn, void *arg);
+
+enum { CROWD_ANSWER_MAX = 2 << 20 };
+struct model_web *crowd_web_of(struct sim_gateway *g); /* NULL: nobody listens there */
+bool crowd_read_id(const struct buf *body, const char *member, char ret[40]);
+struct crowd_job *crowd_job_new(struct crowd *c, const struct crowd_wish *wish);
+void crowd_accept(struct crowd_job *j, struct view id);
+
+/* crowd_errand.c */
+void crowd_cancel_go(void *job); /* a sim_fn */
+void crowd_peek_go(void *job);   /* the same */
+void crowd_errands_free(struct crowd *c);
 
 /* crowd_watch.c */
 struct crowd_watch *crowd_watch_new(struct crowd_job *j);

@@ -28,7 +28,7 @@ static struct crowd_text *text_of(struct crowd_watch *w, struct view step, int64
     while (t && !(view_eq_str(step, t->step) && t->item == item)) t = t->next;
     if (t) return t;
     t = calloc(1, sizeof *t);
-    assert(t && view_copy(step, t->step, sizeof t->step));
+    must(t && view_copy(step, t->step, sizeof t->step));
     t->item = item;
     buf_init(&t->text, FRAME_MAX);
     t->next = w->texts;

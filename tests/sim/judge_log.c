@@ -17,7 +17,7 @@ static struct judged *judged_of(struct judge *j, struct view id)
     if (d) return d;
     d = calloc(1, sizeof *d);
     assert(d && j->count < JUDGE_JOBS_MAX);
-    assert(view_copy(id, d->id, sizeof d->id) && map_put(j->by_id, id, d));
+    must(view_copy(id, d->id, sizeof d->id) && map_put(j->by_id, id, d));
     d->first_state = -1;
     d->end = JOB_STATUS_COUNT;
     j->jobs[j->count++] = d;
@@ -77,7 +77,7 @@ static void read_checkpoint(struct judged *d, const struct record_in *rec, int64
 {
     struct judged_checkpoint c = {.item = number(rec, "item", -1), .at_ms = at_ms, .value = rec->value};
 
-    assert(view_copy(record_header(rec, "step"), c.step, sizeof c.step));
+    must(view_copy(record_header(rec, "step"), c.step, sizeof c.step));
     for (size_t i = 0; i < d->checkpoint_count; i++)
         if (d->checkpoints[i].item == c.item && strcmp(d->checkpoints[i].step, c.step) == 0) return;
     d->checkpoints = grown(d->checkpoints, d->checkpoint_count, sizeof *d->checkpoints);

@@ -1,40 +1,21 @@
-/* The consumer group of the model Kafka, and replays.
+/* The consumer group of the model Kafka.
  *
  * Hard: what the group believes and what a member believes differ for a while, and that while is where the bugs are. Chosen: the group's
  * truth is owner[]; a member has its own list of followed partitions that changes only when an envelope reaches it. Heartbeats are modelled by their
  * absence: a member that is dead or paused for longer than the session time-out is put out; one that wakes learns it by an envelope. */
 #include "tests/sim/model_kafka_priv.h"
 
-struct follow {
-    bool on;
-    int64_t next, fetched; /* fetched: as far as the client has records in its own memory */
-};
-
-struct model_consumer {
-    struct model_kafka *kafka;
-    struct proc *proc;
-    const struct model_consumer_events *events;
-    void *arg;
-    struct follow followed[TOPIC_COUNT][MODEL_PARTITIONS_MAX];
-    bool mine[MODEL_PARTITIONS_MAX]; /* as this member believes */
-    int64_t silent_since;            /* paused or dead since; -1 = well */
-    int64_t tell_ms;                 /* earliest arrival of the next news: order */
-    unsigned lost, lost_told;        /* times it was thrown out, and times it knows of */
-    bool in_group, leaving, gone;
-    size_t refs;
-};
-
-static void consumer_unref(struct model_consumer *c)
+void model_consumer_unref(struct model_consumer *c)
 {
     if (--c->refs == 0) free(c);
 }
 
 static void consumer_drop(void *arg)
 {
-    consumer_unref(arg);
+    model_consumer_unref(arg);
 }
 
-static int64_t soon(struct model_kafka *k, uint64_t below)
+int64_t model_kafka_soon(struct model_kafka *k, uint64_t below)
 {
     return (int64_t)rng_below(world_rng(k->world), below);
 }
@@ -58,7 +39,7 @@ static void tell_drop(void *arg)
 {
     struct tell *t = arg;
 
-    consumer_unref(t->to);
+    model_consumer_unref(t->to);
     free(t);
 }
 
@@ -100,7 +81,7 @@ static void tell(struct model_consumer *c, int what, const int32_t *partitions, 
     t->count = count;
     memcpy(t->partitions, partitions, count * sizeof *partitions);
     c->refs++;
-    at = world_now_ms(c->kafka->world) + 1 + soon(c->kafka, 20);
+    at = world_now_ms(c->kafka->world) + 1 + model_kafka_soon(c->kafka, 20);
     if (at < c->tell_ms) at = c->tell_ms;
     c->tell_ms = at;
     proc_post(c->proc, at - world_now_ms(c->kafka->world), tell_deliver, tell_drop, t);
@@ -167,13 +148,13 @@ static void put_out(struct model_kafka *k, int member)
         c->lost++;
         tell(c, TELL_LOST, lost, n);
     }
-    consumer_unref(c);
+    model_consumer_unref(c);
 }
 
 void model_group_free(struct model_kafka *k)
 {
     for (int i = 0; i < MODEL_MEMBERS_MAX; i++)
-        if (k->members[i]) consumer_unref(k->members[i]);
+        if (k->members[i]) model_consumer_unref(k->members[i]);
 }
 
 void model_group_evict(struct model_kafka *k)
@@ -200,7 +181,7 @@ static void beat(void *arg)
     int i = member_index(k, c);
 
     if (c->gone && i < 0) {
-        consumer_unref(c);
+        model_consumer_unref(c);
         return;
     }
     if (is_well(c) && !c->leaving) {
@@ -216,7 +197,7 @@ static void beat(void *arg)
             if (k->owner[p] < 0 && world_chance(k->world, 80)) give(k, p);
         level(k);
     }
-    world_after(k->world, 200 + soon(k, 200), beat, consumer_drop, c);
+    world_after(k->world, 200 + model_kafka_soon(k, 200), beat, consumer_drop, c);
 }
 
 /* --- reading -------------------------------------------------------------------------------------------------------------------- */
@@ -234,7 +215,7 @@ static void fetch_drop(void *arg)
 {
     struct fetch *f = arg;
 
-    consumer_unref(f->to);
+    model_consumer_unref(f->to);
     free(f);
 }
 
@@ -252,7 +233,7 @@ static void fetch_deliver(void *arg)
 
     if (!c->gone && now - f->sent_ms > FETCH_STALE_MS) {
         f->sent_ms = now;
-        proc_post(c->proc, 1 + soon(c->kafka, FETCH_AGAIN_MS), fetch_deliver, fetch_drop, f);
+        proc_post(c->proc, 1 + model_kafka_soon(c->kafka, FETCH_AGAIN_MS), fetch_deliver, fetch_drop, f);
         return;
     }
     if (!c->gone) {
@@ -310,7 +291,7 @@ static enum err_code port_follow(void *self, const struct intake_tp *tps, size_t
         if (!c->mine[tps[i].partition]) continue;
         c->followed[tps[i].topic][tps[i].partition] = (struct follow){.on = true, .next = tps[i].offset < 0 ? 0 : tps[i].offset};
     }
-    post_fetch(c, TOPIC_COUNT, 0, 1 + soon(c->kafka, 5));
+    post_fetch(c, TOPIC_COUNT, 0, 1 + model_kafka_soon(c->kafka, 5));
     return ERR_OK;
 }
 
@@ -326,14 +307,12 @@ struct positions {
     void *arg;
 };
 
-enum { ASK_MS = 10000 }; /* what the client gives a question */
-
 static void positions_drop(void *arg)
 {
     struct positions *q = arg;
 
     for (size_t i = 0; i < q->count; i++) free(q->metadata[i]);
-    consumer_unref(q->to);
+    model_consumer_unref(q->to);
     free(q);
 }
 
@@ -352,7 +331,7 @@ static void positions_answer(void *arg)
     struct model_kafka *k = q->to->kafka;
 
     if (model_kafka_waits(k, positions_answer, positions_drop, q)) return;
-    q->is_late = world_now_ms(k->world) - q->asked_ms > ASK_MS;
+    q->is_late = world_now_ms(k->world) - q->asked_ms > MODEL_ASK_MS;
     for (size_t i = 0; i < q->count; i++) {
         struct intake_position *p = &q->list[i];
         const struct model_commit *m = &k->committed[p->topic][p->partition];
@@ -363,7 +342,7 @@ static void positions_answer(void *arg)
         p->low = 0;
         p->high = (int64_t)k->logs[p->topic][p->partition].count;
     }
-    proc_post(q->to->proc, 1 + soon(k, 10), positions_deliver, positions_drop, q);
+    proc_post(q->to->proc, 1 + model_kafka_soon(k, 10), positions_deliver, positions_drop, q);
 }
 
 static void port_positions(void *self, const struct intake_tp *tps, size_t count, intake_positions_fn *done, void *arg)
@@ -379,7 +358,7 @@ static void port_positions(void *self, const struct intake_tp *tps, size_t count
     q->arg = arg;
     for (size_t i = 0; i < count; i++) q->list[i] = (struct intake_position){.topic = tps[i].topic, .partition = tps[i].partition};
     c->refs++;
-    world_after(c->kafka->world, 1 + soon(c->kafka, 10), positions_answer, positions_drop, q);
+    world_after(c->kafka->world, 1 + model_kafka_soon(c->kafka, 10), positions_answer, positions_drop, q);
 }
 
 struct commit {
@@ -396,7 +375,7 @@ static void commit_drop(void *arg)
 {
     struct commit *q = arg;
 
-    consumer_unref(q->from);
+    model_consumer_unref(q->from);
     free(q->metadata);
     free(q);
 }
@@ -427,7 +406,7 @@ static void commit_arrive(void *arg)
         world_mix(k->world, &q->offset, sizeof q->offset);
         if (k->on_commit) k->on_commit(k->on_commit_arg, q->topic, q->partition, q->offset, q->metadata);
     }
-    proc_post(q->from->proc, 1 + soon(k, 5), commit_deliver, commit_drop, q);
+    proc_post(q->from->proc, 1 + model_kafka_soon(k, 5), commit_deliver, commit_drop, q);
 }
 
 static enum err_code port_commit(void *self, enum topic topic, int32_t partition, int64_t offset, struct view metadata, struct err *err)
@@ -440,7 +419,7 @@ static enum err_code port_commit(void *self, enum topic topic, int32_t partition
     *q = (struct commit){.from = c, .topic = topic, .partition = partition, .offset = offset, .lost = c->lost_told};
     q->metadata = metadata.len ? view_dup(metadata) : strdup("");
     c->refs++;
-    world_after(c->kafka->world, 1 + soon(c->kafka, 5), commit_arrive, commit_drop, q);
+    world_after(c->kafka->world, 1 + model_kafka_soon(c->kafka, 5), commit_arrive, commit_drop, q);
     return ERR_OK;
 }
 
@@ -454,7 +433,7 @@ static void leave_drop(void *arg)
 {
     struct leave *q = arg;
 
-    consumer_unref(q->who);
+    model_consumer_unref(q->who);
     free(q);
 }
 
@@ -474,7 +453,7 @@ static void leave_arrive(void *arg)
 
     if (model_kafka_waits(k, leave_arrive, leave_drop, q)) return;
     if (i >= 0) put_out(k, i);
-    proc_post(q->who->proc, 1 + soon(k, 20), leave_deliver, leave_drop, q);
+    proc_post(q->who->proc, 1 + model_kafka_soon(k, 20), leave_deliver, leave_drop, q);
 }
 
 static void port_leave(void *self, void (*left)(void *arg), void *arg)
@@ -491,7 +470,7 @@ static void port_leave(void *self, void (*left)(void *arg), void *arg)
         if (c->mine[p]) gone[n++] = p;
     if (n > 0) tell(c, TELL_REVOKED, gone, n);
     c->refs++;
-    world_after(c->kafka->world, 30 + soon(c->kafka, 20), leave_arrive, leave_drop, q);
+    world_after(c->kafka->world, 30 + model_kafka_soon(c->kafka, 20), leave_arrive, leave_drop, q);
 }
 
 struct model_consumer *model_consumer_new(struct model_kafka *k, struct proc *p, const struct model_consumer_events *events, void *arg)
@@ -501,7 +480,7 @@ struct model_consumer *model_consumer_new(struct model_kafka *k, struct proc *p,
     assert(c);
     *c = (struct model_consumer){.kafka = k, .proc = p, .events = events, .arg = arg, .silent_since = -1, .refs = 2};
     join(c);
-    world_after(k->world, 1 + soon(k, 50), beat, consumer_drop, c);
+    world_after(k->world, 1 + model_kafka_soon(k, 50), beat, consumer_drop, c);
     return c;
 }
 
@@ -509,7 +488,7 @@ void model_consumer_free(struct model_consumer *c)
 {
     if (!c) return;
     c->gone = true;
-    consumer_unref(c);
+    model_consumer_unref(c);
 }
 
 const char *model_kafka_owner(const struct model_kafka *k, int32_t partition)
@@ -527,90 +506,4 @@ struct intake_port model_consumer_port(struct model_consumer *c)
                                 .read = port_read,
                                 .commit = port_commit,
                                 .leave = port_leave};
-}
-
-/* --- replays --------------------------------------------------------------------------------------------------------------------------- */
-struct replay {
-    struct model_consumer *who;
-    struct replay_ask ask;
-    int64_t next, to, moved_ms;
-    bool canceled;
-};
-
-static void replay_drop(void *arg)
-{
-    struct replay *r = arg;
-
-    consumer_unref(r->who);
-    free(r);
-}
-
-static void replay_page(void *arg)
-{
-    struct replay *r = arg;
-    struct model_kafka *k = r->who->kafka;
-    const struct model_log *l = &k->logs[r->ask.topic][r->ask.partition];
-
-    if (k->paused && !r->canceled && !r->who->gone) { /* looks again later, in its own process */
-        if (world_now_ms(k->world) - r->moved_ms > ASK_MS) {
-            const struct err late = {.code = ERR_TIMEOUT, .text = "kafka: the replay stands still"};
-
-            r->ask.done(r->ask.arg, &late, r->next);
-            replay_drop(r);
-            return;
-        }
-        proc_post(r->who->proc, 100, replay_page, replay_drop, r);
-        return;
-    }
-    r->moved_ms = world_now_ms(k->world);
-    for (int i = 0; i < 20 && r->next < r->to && !r->canceled && !r->who->gone; i++) {
-        struct record_in rec = l->records[r->next++]->rec;
-
-        if (r->ask.topic != TOPIC_STATE) rec.value = VIEW_NONE; /* headers only, as the adapter asks for */
-        r->ask.handle(r->ask.arg, &rec);
-    }
-    if (r->canceled || r->who->gone) {
-        replay_drop(r);
-    } else if (r->next < r->to) {
-        proc_post(r->who->proc, 1, replay_page, replay_drop, r);
-    } else {
-        r->ask.done(r->ask.arg, NULL, r->to);
-        replay_drop(r);
-    }
-}
-
-/* As the broker: the first record that is as young; all behind it are read, whatever clocks did. */
-static int64_t first_since(const struct model_log *l, int64_t from_ms)
-{
-    size_t i = 0;
-
-    while (i < l->count && l->records[i]->rec.timestamp_ms < from_ms) i++;
-    return (int64_t)i;
-}
-
-static void *port_replay_start(void *self, const struct replay_ask *ask, struct err *err)
-{
-    struct model_consumer *c = self;
-    struct replay *r = calloc(1, sizeof *r);
-    int64_t end = model_kafka_end(c->kafka, ask->topic, ask->partition);
-
-    (void)err;
-    assert(r);
-    *r = (struct replay){.who = c, .ask = *ask, .next = ask->from < 0 ? 0 : ask->from, .to = ask->to < 0 || ask->to > end ? end : ask->to};
-    if (ask->from < 0 && ask->from_ms > 0) r->next = first_since(&c->kafka->logs[ask->topic][ask->partition], ask->from_ms);
-    r->moved_ms = world_now_ms(c->kafka->world);
-    c->refs++;
-    proc_post(c->proc, 1 + soon(c->kafka, 10), replay_page, replay_drop, r);
-    return r;
-}
-
-static void port_replay_cancel(void *self, void *replay)
-{
-    (void)self;
-    ((struct replay *)replay)->canceled = true;
-}
-
-struct replay_port model_consumer_replay_port(struct model_consumer *c)
-{
-    return (struct replay_port){.self = c, .start = port_replay_start, .cancel = port_replay_cancel};
 }

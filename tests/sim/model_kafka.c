@@ -100,7 +100,7 @@ static struct model_record *record_new(const struct model_kafka *k, const struct
     char *at;
 
     assert(r);
-    if (!topics_parse(k->topics, view_of(o->topic), ret_topic)) assert(!"a record for an unknown topic");
+    must(topics_parse(k->topics, view_of(o->topic), ret_topic));
     for (size_t i = 0; i < o->header_count; i++) bytes += o->headers[i].name.len + o->headers[i].value.len;
     at = r->bytes = malloc(bytes);
     assert(at);

@@ -47,7 +47,30 @@ struct model_kafka {
 /* True: the broker is paused; fn(arg) comes when it goes on, in order. */
 bool model_kafka_waits(struct model_kafka *k, sim_fn *fn, sim_fn *drop, void *arg);
 
+struct follow {
+    bool on;
+    int64_t next, fetched; /* fetched: as far as the client has records in its own memory */
+};
+
+struct model_consumer {
+    struct model_kafka *kafka;
+    struct proc *proc;
+    const struct model_consumer_events *events;
+    void *arg;
+    struct follow followed[TOPIC_COUNT][MODEL_PARTITIONS_MAX];
+    bool mine[MODEL_PARTITIONS_MAX]; /* as this member believes */
+    int64_t silent_since;            /* paused or dead since; -1 = well */
+    int64_t tell_ms;                 /* earliest arrival of the next news: order */
+    unsigned lost, lost_told;        /* times it was thrown out, and times it knows of */
+    bool in_group, leaving, gone;
+    size_t refs;
+};
+
+enum { MODEL_ASK_MS = 10000 }; /* what the client gives a question */
+
 /* model_group.c */
+void model_consumer_unref(struct model_consumer *c);
+int64_t model_kafka_soon(struct model_kafka *k, uint64_t below);
 void model_group_free(struct model_kafka *k);
 void model_group_evict(struct model_kafka *k); /* every session ran out */
 void model_group_appended(struct model_kafka *k, enum topic t, int32_t partition, int64_t delay_ms); /* a fetch has it then */

@@ -3,28 +3,12 @@
  * A command travels to the server as an envelope of the world, its answer as an envelope of the process. Both ways keep their
  * order by never arriving before the one sent last. A link has a life number that rises with every break: what was sent in an
  * earlier life finds the other side gone. */
-#include <lauxlib.h>
-#include <lua.h>
-#include <lualib.h>
+#include "tests/sim/model_redis_priv.h" /* first: Lua uses what we ban */
 
-#include "common/base/arena.h"
-#include "common/base/list.h"
 #include "common/base/map.h"
-#include "tests/sim/model_redis.h"
 #include <assert.h>
 
-enum { CONNS_MAX = 64, CHANNELS_MAX = 2000, ARGS_MAX = 400, TIMEOUT_MS = 5000, DIAL_MIN_MS = 10, DIAL_MS = 60, ARENA_MAX = 64 << 20 };
-
-struct model_redis {
-    struct world *world;
-    lua_State *lua;
-    bool is_up, is_paused;
-    uint32_t restarts;
-    int64_t clock_offset_ms;
-    struct model_conn *conns[CONNS_MAX];
-    struct list waiting; /* commands that reached a paused server */
-    struct arena *asked;
-};
+enum { CHANNELS_MAX = 2000, ARGS_MAX = 400, TIMEOUT_MS = 5000, DIAL_MIN_MS = 10, DIAL_MS = 60 };
 
 struct model_conn {
     struct model_redis *server;
@@ -59,115 +43,6 @@ struct command {
     const struct reply *reply;
     size_t refs;
 };
-
-/* --- the commands, in Lua --------------------------------------------------------------------------------------------- */
-static void lua_die(lua_State *L)
-{
-    fprintf(stderr, "model redis: %s\n", lua_tostring(L, -1));
-    abort();
-}
-
-struct model_redis *model_redis_new(struct world *w)
-{
-    struct model_redis *m = calloc(1, sizeof *m);
-
-    assert(m);
-    m->world = w;
-    m->is_up = true;
-    list_init(&m->waiting);
-    m->lua = luaL_newstate();
-    luaL_openlibs(m->lua);
-    if (luaL_dofile(m->lua, "tests/sim/redis_model.lua")) lua_die(m->lua);
-    return m;
-}
-
-static void model_call(struct model_redis *m, const char *name, int args, int results)
-{
-    lua_State *L = m->lua;
-
-    lua_getglobal(L, "model");
-    lua_getfield(L, -1, name);
-    lua_remove(L, -2);
-    lua_insert(L, -1 - args);
-    if (lua_pcall(L, args, results, 0)) lua_die(L);
-}
-
-static void read_value(lua_State *L, struct arena *a, struct reply *ret);
-
-static void read_table(lua_State *L, struct arena *a, struct reply *ret)
-{
-    static const struct {
-        const char *field;
-        enum reply_kind kind;
-    } marks[] = {{"ok", REPLY_STATUS}, {"err", REPLY_ERROR}};
-    struct reply *items;
-
-    ret->count = lua_objlen(L, -1);
-    for (size_t i = 0; ret->count == 0 && i < 2; i++) {
-        lua_getfield(L, -1, marks[i].field);
-        if (lua_isstring(L, -1)) {
-            size_t len;
-            const char *s = lua_tolstring(L, -1, &len);
-
-            *ret = (struct reply){.kind = marks[i].kind, .str = arena_view(a, view_make(s, len))};
-            lua_pop(L, 1);
-            return;
-        }
-        lua_pop(L, 1);
-    }
-    ret->kind = REPLY_ARRAY;
-    items = arena_alloc(a, (ret->count + 1) * sizeof *items);
-    assert(items);
-    ret->items = items;
-    for (size_t i = 0; i < ret->count; i++) {
-        lua_rawgeti(L, -1, (int)i + 1);
-        read_value(L, a, &items[i]);
-        lua_pop(L, 1);
-    }
-}
-
-static void read_value(lua_State *L, struct arena *a, struct reply *ret)
-{
-    size_t len;
-    const char *s;
-
-    *ret = (struct reply){.kind = REPLY_NIL};
-    switch (lua_type(L, -1)) {
-    case LUA_TNUMBER:
-        *ret = (struct reply){.kind = REPLY_INT, .num = (int64_t)lua_tonumber(L, -1)};
-        break;
-    case LUA_TSTRING:
-        s = lua_tolstring(L, -1, &len);
-        *ret = (struct reply){.kind = REPLY_STR, .str = arena_view(a, view_make(s, len))};
-        break;
-    case LUA_TTABLE:
-        read_table(L, a, ret);
-        break;
-    case LUA_TBOOLEAN:
-        if (lua_toboolean(L, -1)) *ret = (struct reply){.kind = REPLY_INT, .num = 1};
-        break;
-    default:
-        break;
-    }
-}
-
-static const struct reply *execute(struct model_redis *m, char *const *argv, const size_t *len, size_t argc, struct arena *a)
-{
-    struct reply *r = arena_alloc(a, sizeof *r);
-
-    assert(r);
-    luaL_checkstack(m->lua, (int)argc + 16, "arguments");
-    lua_pushnumber(m->lua, (double)(world_wall_ms(m->world) + m->clock_offset_ms));
-    for (size_t i = 0; i < argc; i++) lua_pushlstring(m->lua, argv[i], len[i]);
-    model_call(m, "command", (int)argc + 1, 1);
-    read_value(m->lua, a, r);
-    lua_pop(m->lua, 1);
-    if (r->kind == REPLY_ERROR && view_starts(r->str, "model:")) {
-        fprintf(stderr, "%.*s\n", (int)r->str.len, r->str.ptr);
-        abort();
-    }
-    return r;
-}
 
 /* --- links -------------------------------------------------------------------------------------------------------------- */
 static int64_t now_of(const struct model_conn *c)
@@ -262,8 +137,8 @@ struct model_conn *model_conn_new(struct model_redis *m, struct proc *p)
     *c = (struct model_conn){.server = m, .proc = p, .is_linked = m->is_up, .refs = 1};
     list_init(&c->pending);
     c->channels = map_new(CHANNELS_MAX);
-    while (i < CONNS_MAX && m->conns[i]) i++;
-    assert(c->channels && i < CONNS_MAX);
+    while (i < MODEL_CONNS_MAX && m->conns[i]) i++;
+    assert(c->channels && i < MODEL_CONNS_MAX);
     m->conns[i] = c;
     return c;
 }
@@ -297,7 +172,7 @@ static void message_deliver(void *arg)
 
 static void publish_one(struct model_redis *m, const char *channel, const char *payload)
 {
-    for (size_t i = 0; i < CONNS_MAX; i++) {
+    for (size_t i = 0; i < MODEL_CONNS_MAX; i++) {
         struct model_conn *c = m->conns[i];
         const struct subscription *s = c && c->is_linked ? map_get(c->channels, view_of(channel)) : NULL;
         struct message *g;
@@ -315,7 +190,7 @@ static void publish_all(struct model_redis *m)
 {
     lua_State *L = m->lua;
 
-    model_call(m, "take_published", 0, 1);
+    model_redis_lua(m, "take_published", 0, 1);
     for (int i = 1, n = (int)lua_objlen(L, -1); i <= n; i++) {
         lua_rawgeti(L, -1, i);
         lua_rawgeti(L, -1, 1);
@@ -374,7 +249,7 @@ static void port_subscribe(void *self, struct view channel, redis_reply_fn *on_r
 
     if (!entry) entry = calloc(1, sizeof *entry);
     assert(s && entry);
-    if (!map_put(c->channels, channel, entry)) assert(!"too many channels");
+    must(map_put(c->channels, channel, entry));
     *s = (struct subscribe){.conn = c, .on_ready = on_ready, .arg = arg, .channel = view_dup(channel), .life = c->life};
     c->refs++;
     world_after(c->server->world, arrive_delay(c), subscribe_arrive, subscribe_drop, s);
@@ -459,8 +334,8 @@ static void command_arrive(void *arg)
         return;
     }
     if (is_read) {
-        k->memory = arena_new(ARENA_MAX);
-        k->reply = execute(m, k->argv, k->len, k->argc, k->memory);
+        k->memory = arena_new(MODEL_ARENA_MAX);
+        k->reply = model_redis_execute(m, k->argv, k->len, k->argc, k->memory);
         publish_all(m);
     }
     proc_post(c->proc, deliver_delay(c), command_answer, command_drop, k);
@@ -500,7 +375,7 @@ void model_conn_free(struct model_conn *c)
     struct list_link *k;
 
     if (!c) return;
-    for (size_t i = 0; i < CONNS_MAX; i++)
+    for (size_t i = 0; i < MODEL_CONNS_MAX; i++)
         if (c->server->conns[i] == c) c->server->conns[i] = NULL;
     conn_break(c);
     while ((k = list_first(&c->pending)) != NULL)
@@ -538,6 +413,18 @@ static void waiting_out(struct model_redis *m, sim_fn *fn)
     }
 }
 
+struct model_redis *model_redis_new(struct world *w)
+{
+    struct model_redis *m = calloc(1, sizeof *m);
+
+    assert(m);
+    m->world = w;
+    m->is_up = true;
+    list_init(&m->waiting);
+    m->lua = model_redis_lua_new();
+    return m;
+}
+
 void model_redis_free(struct model_redis *m)
 {
     waiting_out(m, command_drop);
@@ -549,7 +436,7 @@ void model_redis_free(struct model_redis *m)
 void model_redis_down(struct model_redis *m)
 {
     m->is_up = m->is_paused = false;
-    for (size_t i = 0; i < CONNS_MAX; i++)
+    for (size_t i = 0; i < MODEL_CONNS_MAX; i++)
         if (m->conns[i]) conn_break(m->conns[i]);
     waiting_out(m, command_arrive);
 }
@@ -562,8 +449,8 @@ void model_redis_up(struct model_redis *m, bool lose_tail)
     snprintf(id, sizeof id, "run-%u", ++m->restarts);
     lua_pushstring(m->lua, id);
     lua_pushboolean(m->lua, lose_tail);
-    model_call(m, "restart", 2, 0);
-    for (size_t i = 0; i < CONNS_MAX; i++)
+    model_redis_lua(m, "restart", 2, 0);
+    for (size_t i = 0; i < MODEL_CONNS_MAX; i++)
         if (m->conns[i] && !m->conns[i]->is_cut) conn_dial(m->conns[i]);
 }
 
@@ -606,22 +493,11 @@ void model_conn_mend(struct model_conn *c)
     if (c->server->is_up) conn_dial(c);
 }
 
-void model_redis_refuse(struct model_redis *m, bool on)
-{
-    lua_pushboolean(m->lua, on);
-    model_call(m, "refuse", 1, 0);
-}
-
 void model_redis_flush(struct model_redis *m)
 {
     static const char *const argv[] = {"FLUSHALL"};
 
     (void)model_redis_ask(m, argv, 1);
-}
-
-void model_redis_save(struct model_redis *m)
-{
-    model_call(m, "save", 0, 0);
 }
 
 void model_redis_step_clock(struct model_redis *m, int64_t by_ms)
@@ -634,35 +510,3 @@ bool model_redis_is_up(const struct model_redis *m)
     return m->is_up && !m->is_paused;
 }
 
-int64_t model_redis_open_jobs(struct model_redis *m, const char *tenant)
-{
-    int64_t n;
-
-    lua_pushstring(m->lua, tenant);
-    model_call(m, "open_jobs", 1, 1);
-    n = (int64_t)lua_tonumber(m->lua, -1);
-    lua_pop(m->lua, 1);
-    return n;
-}
-
-void model_redis_hole(struct model_redis *m, char ret[96])
-{
-    model_call(m, "hole", 0, 1);
-    snprintf(ret, 96, "%s", lua_tostring(m->lua, -1));
-    lua_pop(m->lua, 1);
-}
-
-const struct reply *model_redis_ask(struct model_redis *m, const char *const *argv, size_t argc)
-{
-    char *copy[8];
-    size_t len[8];
-
-    assert(argc <= 8);
-    for (size_t i = 0; i < argc; i++) {
-        copy[i] = (char *)(uintptr_t)argv[i];
-        len[i] = strlen(argv[i]);
-    }
-    arena_free(m->asked);
-    m->asked = arena_new(ARENA_MAX);
-    return execute(m, copy, len, argc, m->asked);
-}

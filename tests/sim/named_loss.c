@@ -127,22 +127,54 @@ static void release_lost(struct named *n)
 }
 
 /* --- a zombie in a Redis that knows nothing -------------------------------------------------------------------------------------------------------- */
-static void zombie_wakes_in_a_wiped_redis(struct named *n)
+/* w1 sleeps so long after the beginning of its first call; w2 takes the job over and ends it. */
+static void sleep_in_a_call(struct named *n, int64_t after_ms)
 {
-    model_provider_fix(named_plant_of(n)->provider, 50, 100, 20);
+    model_provider_fix(named_plant_of(n)->provider, 50, 30, 10);
     sim_worker_start(named_worker(n, "w1"));
     n->job = named_submit(n, "chat", NAMED_CHAT);
     n->step = "first";
     UNTIL(n, named_is_calling);
+    stage_run_for(&n->s, after_ms);
     sim_worker_pause(named_worker(n, "w1"));
     sim_worker_start(named_worker(n, "w2"));
     UNTIL(n, named_is_ended);
     stage_run_for(&n->s, 100);
-    model_redis_flush(named_plant_of(n)->redis);
-    sim_worker_resume(named_worker(n, "w1")); /* its reply waits in its socket; Redis believes whatever it says */
+}
+
+static void zombie_is_not_believed(struct named *n)
+{
     named_finish(n);
     EXPECT(n, named_ended_as(n, JOB_SUCCEEDED));
+    EXPECT(n, judged_void(named_judged_job(n)) >= 1); /* its first call came to its end */
     EXPECT(n, named_whole_calls(n, "second") == 1);
+}
+
+static void zombie_wakes_in_a_wiped_redis(struct named *n)
+{
+    sleep_in_a_call(n, 300);
+    model_redis_flush(named_plant_of(n)->redis);
+    sim_worker_resume(named_worker(n, "w1")); /* Redis believes whatever it says */
+    zombie_is_not_believed(n);
+}
+
+static bool has_beaten(void *arg)
+{
+    const struct named *n = arg;
+    static const char *const argv[] = {"EXISTS", "w:w1:boot0001"};
+
+    return reply_int(model_redis_ask(n->s.plant.redis, argv, 2), 0) == 1;
+}
+
+/* The wipe comes between its beat, which found the view whole, and its question whose the job is. */
+static void zombie_meets_a_wipe(struct named *n)
+{
+    sleep_in_a_call(n, 20); /* it has nothing to say when it wakes */
+    EXPECT(n, !has_beaten(n));
+    sim_worker_resume(named_worker(n, "w1"));
+    UNTIL(n, has_beaten);
+    model_redis_flush(named_plant_of(n)->redis);
+    zombie_is_not_believed(n);
 }
 
 /* --- ids that nobody may call unknown ---------------------------------------------------------------------------------------------------------------- */
@@ -239,6 +271,7 @@ const struct named_case *named_cases_loss(void)
         {"cancel-then-wipe-elsewhere", 4, 2, 1, cancel_then_wipe_elsewhere},
         {"release-lost", 4, 2, 1, release_lost},
         {"zombie-wakes-in-a-wiped-redis", 1, 2, 1, zombie_wakes_in_a_wiped_redis},
+        {"zombie-meets-a-wipe", 1, 2, 1, zombie_meets_a_wipe},
         {"admit-lost", 4, 2, 1, admit_lost},
         {"admit-lost-without-workers", 4, 2, 1, admit_lost_without_workers},
         {"rebuild-before-reading", 4, 2, 1, rebuild_before_reading},

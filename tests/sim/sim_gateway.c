@@ -134,7 +134,7 @@ static void make(struct sim_gateway *g)
     s->auth = auth_new(p->config->tenants, p->config->tenant_count);
     s->workflows = (struct workflows *)(uintptr_t)p->workflows; /* never reloaded here */
     s->is_kafka_ready = true;
-    if (!s->auth || !token_key_of(VIEW_LIT("a secret of every gateway"), &s->token_key)) abort();
+    must(s->auth && token_key_of(VIEW_LIT("a secret of every gateway"), &s->token_key));
     code = service_open(s, &o, &err);
     assert(code == ERR_OK);
 }
@@ -271,7 +271,7 @@ struct kafka_replay *kafka_replay_new(struct loop *l, struct log *log, const str
 
     (void)log;
     (void)err;
-    assert(r && topics_parse(&g->plant->topics, view_of(o->topic), &r->topic));
+    must(r && topics_parse(&g->plant->topics, view_of(o->topic), &r->topic));
     r->g = g;
     r->partition = o->partition;
     r->from = o->from;

@@ -40,6 +40,11 @@ struct world {
 
 enum { QUEUE_MAX = 1 << 20, TIMERS_MAX = 1 << 16 };
 
+void must(bool what)
+{
+    if (!what) abort();
+}
+
 struct world *world_new(uint64_t seed, bool trace)
 {
     struct world *w = calloc(1, sizeof *w);

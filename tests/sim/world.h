@@ -13,6 +13,9 @@ struct proc;
 
 typedef void sim_fn(void *arg);
 
+/* The simulation itself is broken: no judgement. Unlike an assert it is always asked. */
+void must(bool what);
+
 struct world *world_new(uint64_t seed, bool trace);
 void world_free(struct world *w);
 int64_t world_now_ms(const struct world *w);
