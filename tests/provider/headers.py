@@ -28,11 +28,13 @@ def rfc3339(ms_from_now):
 def _facts(verdict, now_ms):
     """[[short name, limit, remaining, ms until all of it is back]] of the limits that have headers."""
     held = verdict.pair.meters if verdict.pair else {}
-    rows = [[short, meter.limit, max(0, int(meter.room(now_ms) + 1e-6)), meter.reset_ms(now_ms)]
-            for name, short in HONEST_ORDER if (meter := held.get(name)) is not None]
+    found = [(short, held[name]) for name, short in HONEST_ORDER if name in held]
     if RPM not in held and RPD in held:
-        day = held[RPD]
-        rows.insert(0, ["requests", day.limit, max(0, int(day.room(now_ms))), day.reset_ms(now_ms)])
+        found.insert(0, ("requests", held[RPD]))
+    rows = []
+    for short, meter in found:
+        left, reset_ms = meter.told(now_ms)
+        rows.append([short, meter.limit, max(0, int(left + 1e-6)), reset_ms])
     return rows
 
 

@@ -18,7 +18,15 @@ EPSILON = 1e-6
 ALGORITHMS = ("bucket", "sliding", "fixed", "quantum")
 
 
-class Bucket:
+class Meter:
+    """What all of them share."""
+
+    def told(self, now_ms):
+        """(left, ms until all of it is back) as headers tell it."""
+        return self.room(now_ms), self.reset_ms(now_ms)
+
+
+class Bucket(Meter):
     """Level, capacity and an even refill."""
 
     def __init__(self, limit, period_ms, now_ms, burst_s=60.0):
@@ -56,7 +64,7 @@ class Bucket:
         return (self.capacity - self.room(now_ms)) / self._rate
 
 
-class Sliding:
+class Sliding(Meter):
     """A log of what was spent in the last period; what was spent at t counts until t + period."""
 
     def __init__(self, limit, period_ms, now_ms):
@@ -99,7 +107,7 @@ class Sliding:
         return float(self._spent[-1][0] + self._period_ms - now_ms) if self._spent else 0.0
 
 
-class Fixed:
+class Fixed(Meter):
     """The sum of the calendar period; epoch_ms: what to add to now_ms for the wall clock."""
 
     def __init__(self, limit, period_ms, now_ms, epoch_ms=0):
@@ -135,12 +143,14 @@ class Fixed:
         return float((self._number + 1) * self._period_ms - now_ms - self._epoch_ms)
 
 
-class Quantum:
-    """A bucket that is filled in steps at the edges of short periods; what was overspent is paid off by the next ones."""
+class Quantum(Meter):
+    """A bucket that is filled in steps at the edges of short periods; what was overspent is paid off by the next ones.
+    Headers tell of the whole period all the same, as services that enforce so do: 59 left, and yet refused."""
 
     def __init__(self, limit, period_ms, now_ms, quantum_s=1.0):
         self._period_ms = period_ms
         self._wanted_ms = max(1, int(quantum_s * 1000))
+        self._whole = Sliding(limit, period_ms, now_ms)
         self._set(limit)
         self._number = now_ms // self._quantum_ms
         self._level = self.capacity
@@ -150,9 +160,13 @@ class Quantum:
         self._quantum_ms = max(self._wanted_ms, -(-self._period_ms // limit) if limit >= 1 else self._period_ms)
         self.capacity = limit * self._quantum_ms / self._period_ms
 
+    def told(self, now_ms):
+        return self._whole.told(now_ms)
+
     def set_limit(self, limit, now_ms):
         self.room(now_ms)
         self._set(limit)
+        self._whole.set_limit(limit, now_ms)
         self._number = now_ms // self._quantum_ms
         self._level = min(self._level, self.capacity)
 
@@ -166,6 +180,7 @@ class Quantum:
     def take(self, cost, now_ms):
         self.room(now_ms)
         self._level -= cost
+        self._whole.take(cost, now_ms)
 
     def wait_ms(self, cost, now_ms):
         lacking = min(cost, self.capacity) - self.room(now_ms)

@@ -182,12 +182,16 @@ class Listener:
         self._server = None
         self._timer = None
         self.port = 0
+        self._is_opening = False
         self.can_close = False  # only where the controls have a port of their own
 
     async def open(self, port):
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self._service, self._connections), self._host, port,
-                                                backlog=4096, reuse_address=True)
+        self._is_opening = True
+        try:
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: Connection(self._service, self._connections), self._host, port, backlog=4096, reuse_address=True)
+        finally:
+            self._is_opening = False
         self.port = self._server.sockets[0].getsockname()[1]
 
     def close_for(self, seconds):
@@ -202,7 +206,8 @@ class Listener:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._server is None:
+        if self._server is None and not self._is_opening:
+            self._is_opening = True
             asyncio.get_running_loop().create_task(self.open(self.port))
 
     def close(self):

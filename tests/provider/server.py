@@ -134,7 +134,7 @@ class Connection(asyncio.Protocol):
 
     def _next(self):
         while not self.busy and self._data and not self.transport.is_closing():
-            if self.service.refuses_bytes(self._data):
+            if self._request is None and self.service.refuses_bytes(self._data):
                 self.reset()
                 return
             try:

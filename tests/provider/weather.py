@@ -92,15 +92,16 @@ class Weather:
         values = check_front(kind, document)
         if kind == "strangers":
             same = lambda front: front.kind == kind and all(front.values[n] == values[n] for n in ("key", "model"))
-            self.fronts = [front for front in self.fronts if not same(front)]
+            self.fronts = [old for old in self.fronts if not same(old)]
         front = Front(kind, values, now_ms)
         after = [front]
         if kind == "outage" and values["slow_start"] and front.end_ms is not None:
             filters = {name: values[name] for name in ("key", "model", "dialect")}
             after.append(Front("slow_start", {**values["slow_start"], **filters}, front.end_ms))
-        self.fronts = [old for old in self.fronts if old.end_ms is None or old.end_ms > now_ms] + after
-        if len(self.fronts) > FRONTS_MAX:
+        fronts = [old for old in self.fronts if old.end_ms is None or old.end_ms > now_ms] + after
+        if len(fronts) > FRONTS_MAX:
             raise BadSetting(f"more than {FRONTS_MAX} fronts at once")
+        self.fronts = fronts
         return front
 
     def end(self, kind, now_ms):
