@@ -17,6 +17,7 @@ save ""
 appendonly yes
 appendfsync everysec
 stream-node-max-bytes 1024
+hash-max-listpack-value 2048
 maxmemory-policy noeviction
 enable-debug-command local
 """
