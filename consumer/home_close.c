@@ -64,7 +64,7 @@ static struct item *home_waiting_item(const struct known_job *j)
 static void home_close_begin(struct home *h, struct known_job *j, struct item *it)
 {
     item_unwait(h->w, it);
-    if (jobrun_begin(h->w, it)) return;
+    if (jobrun_begin(h->w, it, PACER_NO_GROUP)) return;
     it->state = ITEM_HELD; /* no memory */
     if (it->topic == TOPIC_COUNT) {
         item_free_of(h->w, it);

@@ -4,6 +4,7 @@
 #include "consumer/home.h"
 
 #include "consumer/foreign.h"
+#include "consumer/gate.h"
 #include "consumer/rebuild.h"
 #include <assert.h>
 
@@ -15,7 +16,7 @@ void item_unwait(struct worker *w, struct item *it)
     struct home *h = it->home;
     if (it->owner) foreign_remove(w->foreign, it);
     item_leave_line(w, it);
-    if (scheduler_has(&it->sched)) scheduler_remove(w->sched, &it->sched);
+    gate_leave(w, it);
     if (list_linked(&it->waiting))
         list_remove(it->state == ITEM_HELD ? &h->held : &h->blocked, &it->waiting);
     if (timerq_pending(&it->timer)) {
@@ -349,7 +350,7 @@ void home_run_over(struct jobrun *r, enum jobrun_outcome outcome)
     struct known_job *j;
     r->item = NULL;
     r->job.head = NULL;
-    if (spill_leave(w->spill, &it->place)) scheduler_release_all(w->sched);
+    if (spill_leave(w->spill, &it->place)) gate_release_all(w);
     if (!h || it->home != h) {
         item_free_of(w, it);
         j = h && h->state == HOME_READY ? known_find(h->known, &r->id) : NULL;

@@ -9,6 +9,7 @@
 #include "consumer/home.h"
 
 #include "consumer/foreign.h"
+#include "consumer/gate.h"
 #include <assert.h>
 
 enum {
@@ -135,23 +136,22 @@ static bool home_may_read(const struct home *h, enum topic t)
     if (window_is_full(h->windows[t]) || w->item_bytes > WORKER_ITEM_BYTES_MAX) return false;
     switch (t) {
     case TOPIC_JOBS_INTERACTIVE:
-        return scheduler_lane_count(w->sched, SCHED_INTERACTIVE) < max;
+        return gate_lane_count(w, SCHED_INTERACTIVE) < max;
     case TOPIC_JOBS_BULK:
-        return scheduler_lane_count(w->sched, SCHED_BULK) < max;
+        return gate_lane_count(w, SCHED_BULK) < max;
     case TOPIC_SPILL_INTERACTIVE:
-        return !h->aside[CLASS_INTERACTIVE] &&
-               scheduler_lane_count(w->sched, SCHED_INTERACTIVE) < max;
+        return !h->aside[CLASS_INTERACTIVE] && gate_lane_count(w, SCHED_INTERACTIVE) < max;
     case TOPIC_SPILL_BULK:
-        return !h->aside[CLASS_BULK] && scheduler_lane_count(w->sched, SCHED_BULK) < max;
+        return !h->aside[CLASS_BULK] && gate_lane_count(w, SCHED_BULK) < max;
     case TOPIC_CONT:
-        return scheduler_due_count(w->sched) < max;
+        return gate_due_count(w) < max;
     case TOPIC_DELAY_5S:
     case TOPIC_DELAY_30S:
     case TOPIC_DELAY_2M:
     case TOPIC_DELAY_10M:
     case TOPIC_DELAY_1H:
     case TOPIC_DELAY_6H:
-        return !h->heads[t - TOPIC_DELAY_5S] && scheduler_due_count(w->sched) < max;
+        return !h->heads[t - TOPIC_DELAY_5S] && gate_due_count(w) < max;
     case TOPIC_STATE:
     case TOPIC_DLQ:
     case TOPIC_CONTROL:

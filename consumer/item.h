@@ -43,6 +43,7 @@ struct item {
     struct list_link untold;  /* in home->untold */
     struct foreign_owner *owner;
     struct sched_item sched;
+    struct scheduler *line; /* it stands in, of a gate; NULL: the worker's, or none */
     struct keyed_item keyed;
     struct spill_place place;
     struct timer timer; /* SLEEPING; KEYED: its deadline */

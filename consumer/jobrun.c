@@ -91,7 +91,7 @@ static void jobrun_acquire(struct jobrun *r)
     fn_acquire(w->ports.fn, &ask, jobrun_on_lease, r);
 }
 
-bool jobrun_begin(struct worker *w, struct item *item)
+bool jobrun_begin(struct worker *w, struct item *item, size_t group)
 {
     struct jobrun *r = calloc(1, sizeof *r);
     if (!r) return false;
@@ -105,6 +105,8 @@ bool jobrun_begin(struct worker *w, struct item *item)
     r->state = JOBRUN_ACQUIRING;
     r->awaited = -1;
     r->wake_ms = INT64_MAX;
+    r->group = group;
+    pacer_begun(w->pacer, group);
     r->begun_ms = w->ports.clock->mono_ms;
     r->job = (struct fn_job){.head = &item->head,
                              .queued_ts_ms = item->head.created_ms,

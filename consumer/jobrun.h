@@ -66,6 +66,7 @@ struct jobrun {
     int64_t due_ms;          /* parking: wall */
     struct call_wait wait;   /* as told last, with is_paced; or why it is parked */
     struct list_link paced;  /* in w->paced: told to wait */
+    size_t group;            /* of the pacer, while it is counted there */
     int64_t charge_microusd; /* of the call whose end is being told */
     int64_t hand_seq;
     struct jobrun_ending ending;
@@ -80,8 +81,9 @@ struct jobrun {
     struct ledger_job *inherited; /* what the job it repeats had done */
 };
 
-/* Takes the item (state RUNNING from now on). False: no memory; the item is still the caller's. */
-bool jobrun_begin(struct worker *w, struct item *item);
+/* Takes the item (state RUNNING from now on). group: of the pacer, in whose line it will stand.
+ * False: no memory; the item is still the caller's. */
+bool jobrun_begin(struct worker *w, struct item *item, size_t group);
 void jobrun_free(struct jobrun *r); /* worker_free: whatever is out, its answers will not come */
 void jobrun_reap(
     struct worker *w); /* end of turn: frees GONE runs that nothing can reach any more */

@@ -395,6 +395,8 @@ static void jobrun_cancel_records(struct jobrun *r)
 void jobrun_drop_task(struct jobrun *r)
 {
     if (list_linked(&r->paced)) list_remove(&r->w->paced, &r->paced);
+    pacer_over(r->w->pacer, r->group);
+    r->group = PACER_NO_GROUP;
     jobrun_cut_calls(r, false);
     jobrun_cancel_records(r);
     task_free(r->task);

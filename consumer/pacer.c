@@ -57,7 +57,7 @@ void pacer_free(struct pacer *p)
 }
 
 /* --- asking ---------------------------------------------------------------------------------- */
-static const struct pacer_model *pacer_find(const struct pacer *p, struct view name)
+const struct pacer_model *pacer_find(const struct pacer *p, struct view name)
 {
     for (size_t i = 0; i < p->model_count; i++)
         if (view_eq_str(name, p->models[i].config->name)) return &p->models[i];

@@ -118,6 +118,19 @@ MUST_CHECK bool pacer_again_longer(struct pacer_wait *w);
 /* What a finished call cost by the price of its route, micro-dollars; -1: it has no price. */
 int64_t pacer_cost(const struct pacer_wait *w, const struct pacer_outcome *o);
 
+/* --- how long the lines are ------------------------------------------------------------------ */
+/* A group is a model of a provider with its line. */
+#define PACER_NO_GROUP SIZE_MAX
+size_t pacer_groups(const struct pacer *p);
+/* In whose line a call of this model would stand now. */
+size_t pacer_group_of(const struct pacer *p, struct view model);
+/* Enough jobs stand before their call there: another one would only wait. */
+bool pacer_is_long(const struct pacer *p, size_t group);
+/* A job that will call there was begun, or is over; counted while it has no call out.
+ * PACER_NO_GROUP: nothing. */
+void pacer_begun(struct pacer *p, size_t group);
+void pacer_over(struct pacer *p, size_t group);
+
 /* What tenants have used today was heard: on_heard of the usage. */
 void pacer_recheck_tenants(struct pacer *p);
 /* Grants what can be granted, sends what is to be told. Once a turn. */

@@ -14,6 +14,8 @@ enum {
     PACER_TURN = 64, /* grants of a group before the next one has its turn */
     PACER_ESTIMATES_MAX = 4096,
     PACER_VOLUNTEER_MS = 1000,
+    PACER_LATELY = 5, /* seconds whose grants make a line's length */
+    PACER_LINE_LEAST = 64,
     PACER_AWAY_MS = 500 /* how long a call rests for want of memory */
 };
 
@@ -52,6 +54,9 @@ struct pacer_group {
     int64_t told_remaining[PACE_DIM_COUNT];
     double calls_per_ms;                   /* granted lately, while somebody waited */
     int64_t counted_ms, counted, swept_ms; /* since when, how many; the last sweep */
+    size_t jobs;                           /* begun and not over */
+    int64_t lately[PACER_LATELY];          /* grants by second */
+    int64_t lately_s;                      /* the newest one's */
     struct pacer_group_meters meters;
 };
 
@@ -83,6 +88,7 @@ struct pacer {
 int64_t pacer_now(const struct pacer *p);
 void pacer_dirty(struct pacer_group *g);
 void pacer_dirty_all(struct pacer *p);
+const struct pacer_model *pacer_find(const struct pacer *p, struct view name); /* NULL: none */
 
 /* pacer_make.c */
 bool pacer_make(struct pacer *p);

@@ -104,6 +104,13 @@ static const struct pacer_route *pacer_choose(const struct pacer_wait *w)
     return pacer_soonest(w);
 }
 
+size_t pacer_group_of(const struct pacer *p, struct view model)
+{
+    struct pacer_wait any = {.model = pacer_find(p, model)};
+    const struct pacer_route *r = any.model ? pacer_choose(&any) : NULL;
+    return r ? (size_t)(r->group - p->groups) : PACER_NO_GROUP;
+}
+
 static void pacer_expect(struct pacer_wait *w)
 {
     const struct config_route *r = w->route->config;

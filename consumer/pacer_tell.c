@@ -8,6 +8,8 @@
  * granted it is the limit's, over the workers that share it. */
 #include "consumer/pacer_priv.h"
 
+#include <assert.h>
+
 enum {
     PACER_TELL_MS = 1000, /* shorter waits are nobody's business */
     PACER_SWEEP_MS = 500,
@@ -39,9 +41,51 @@ static void pacer_pace_close(struct pacer_group *g, double by_limits)
     g->counted_ms = now;
 }
 
+/* Seconds that passed without a grant are empty. */
+static void pacer_lately_roll(struct pacer_group *g)
+{
+    int64_t now_s = pacer_now(g->pacer) / 1000;
+    if (now_s - g->lately_s > PACER_LATELY) g->lately_s = now_s - PACER_LATELY;
+    while (g->lately_s < now_s) g->lately[++g->lately_s % PACER_LATELY] = 0;
+}
+
 void pacer_count_grant(struct pacer_group *g)
 {
+    pacer_lately_roll(g);
+    g->lately[g->lately_s % PACER_LATELY]++;
     g->counted++;
+}
+
+/* --- how long a line is ---------------------------------------------------------------------- */
+size_t pacer_groups(const struct pacer *p)
+{
+    return p->group_count;
+}
+
+bool pacer_is_long(const struct pacer *p, size_t group)
+{
+    struct pacer_group *g = &p->groups[group];
+    int64_t most = 0;
+    size_t out = 0;
+    if (!g->provider) return false; /* its jobs fail, and say why */
+    pacer_lately_roll(g);
+    for (size_t i = 0; i < PACER_LATELY; i++) most += g->lately[i];
+    if (most < PACER_LINE_LEAST) most = PACER_LINE_LEAST;
+    for (size_t i = 0; i < g->key_count; i++) out += g->keys[i].in_flight;
+    return (int64_t)pacer_line_count(g->line) >= most ||
+           (g->jobs > out && (int64_t)(g->jobs - out) >= most);
+}
+
+void pacer_begun(struct pacer *p, size_t group)
+{
+    if (group != PACER_NO_GROUP) p->groups[group].jobs++;
+}
+
+void pacer_over(struct pacer *p, size_t group)
+{
+    if (group == PACER_NO_GROUP) return;
+    assert(p->groups[group].jobs > 0);
+    p->groups[group].jobs--;
 }
 
 /* Of one dimension: so many calls a ms that the limit allows this worker. */

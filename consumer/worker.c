@@ -7,6 +7,7 @@
 #include "consumer/worker.h"
 
 #include "consumer/foreign.h"
+#include "consumer/gate.h"
 #include "consumer/home.h"
 #include "consumer/rebuild.h"
 #include <assert.h>
@@ -317,9 +318,10 @@ static bool worker_make(struct worker *w)
     w->outbox = outbox_new(&outbox);
     w->lease = lease_new(&lease);
     if (!worker_make_pacer(w)) return false;
+    w->gate = gate_new(w);
     w->foreign = foreign_new(w);
-    return w->homes && w->asked && w->marked && w->runs && w->sched && w->spill && w->outbox &&
-           w->lease && w->foreign;
+    return w->gate && w->homes && w->asked && w->marked && w->runs && w->sched && w->spill &&
+           w->outbox && w->lease && w->foreign;
 }
 
 struct worker *worker_new(const struct worker_ports *ports, struct err *err)
@@ -390,6 +392,7 @@ void worker_free(struct worker *w)
     usage_free(w->usage);
     lease_free(w->lease);
     outbox_free(w->outbox);
+    gate_free(w->gate);
     scheduler_free(w->sched);
     spill_free(w->spill);
     map_free(w->runs);
@@ -467,25 +470,38 @@ static void worker_read(struct worker *w)
     w->is_readable |= is_more;
 }
 
-static void worker_start(struct worker *w)
+/* The next one that may start, out of its line. NULL: none, or *left is used up. */
+static struct item *worker_next(struct worker *w, size_t *left, size_t *ret_group)
 {
-    size_t max = (size_t)w->ports.config->consumer.max_jobs, left = WORKER_START_TURN;
-    while (left && worker_may_start(w) && w->run_list.count < max) {
-        struct sched_item *s = scheduler_peek(w->sched);
-        if (!s) return;
-        struct item *it = LIST_ITEM(s, struct item, sched);
-        left--;
-        if (!spill_may_start(w->spill, &it->place)) { /* it has its part of what may run */
+    struct item *it = gate_next(w->gate, ret_group);
+    struct sched_item *s;
+    while (!it && *left && (s = scheduler_peek(w->sched)) != NULL) {
+        struct item *first = LIST_ITEM(s, struct item, sched);
+        (*left)--;
+        if (!spill_may_start(w->spill, &first->place)) { /* it has its part of what may run */
             scheduler_hold(w->sched, s);
             continue;
         }
         (void)scheduler_take(w->sched);
+        if (!gate_keeps(w->gate, first, ret_group)) it = first;
+    }
+    return it;
+}
+
+static void worker_start(struct worker *w)
+{
+    size_t max = (size_t)w->ports.config->consumer.max_jobs, left = WORKER_START_TURN;
+    while (left && worker_may_start(w) && w->run_list.count < max) {
+        size_t group = PACER_NO_GROUP;
+        struct item *it = worker_next(w, &left, &group);
+        if (!it) break;
+        if (left) left--;
         if (!it->home->is_built) {
             list_push(&it->home->blocked, &it->waiting);
             continue;
         }
         home_take(it);
-        if (jobrun_begin(w, it)) continue;
+        if (jobrun_begin(w, it, group)) continue;
         (void)spill_leave(w->spill, &it->place);
         home_key_sync(it->home, it->job);
         foreign_add(w->foreign, it, VIEW_LIT("")); /* no memory: look again in a while */
@@ -505,6 +521,7 @@ void worker_turn(struct worker *w)
     }
     worker_start(w);
     pacer_pump(w->pacer);
+    if (worker_may_start(w) && gate_has_open(w->gate)) worker_kick(w);
     mirror_flush(&w->mirrors);
     jobrun_reap(w);
     drain_check(w);

@@ -1,6 +1,7 @@
 /* What a worker counts, by name. Labels come from bounded sets: states, providers and models of the
  * configuration. */
 #include "consumer/foreign.h"
+#include "consumer/gate.h"
 #include "consumer/home.h"
 
 static struct metric_series *meter_plain(struct metrics *m, const struct metric_spec *spec)
@@ -117,7 +118,7 @@ void worker_stats(const struct worker *w, struct worker_stats *ret)
                                  .homes = w->home_list.count,
                                  .homes_ready = ready,
                                  .running = w->run_list.count,
-                                 .queued = scheduler_count(w->sched),
+                                 .queued = gate_count(w),
                                  .foreign = foreign_count(w->foreign),
                                  .sleeping = w->sleeping,
                                  .calls = pacer_in_flight(w->pacer),

@@ -16,6 +16,7 @@ struct home;
 struct item;
 struct jobrun;
 struct foreign;
+struct gate;
 
 enum {
     WORKER_INCARNATION_MAX = 160,
@@ -45,6 +46,7 @@ struct worker {
     struct call_env calls;
     struct mirror_env mirrors;
     struct scheduler *sched;
+    struct gate *gate;
     struct spill *spill;
     struct foreign *foreign;
     struct home **homes;               /* by partition; NULL: not ours */
