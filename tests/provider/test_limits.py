@@ -105,6 +105,14 @@ class Accounting(unittest.TestCase):
         verdict = shelf.admit("k", "m", Ask(5, 5, 5), 0)
         self.assertEqual(int(verdict.pair.meters[RPM].room(0)), 8)
 
+    def test_the_longest_wait_is_told(self):
+        shelf = book(rpm=60, input_tpm=60_000, output_tpm=600, burst_s=1)
+        verdict = shelf.admit("k", "m", Ask(3000), 0)
+        verdict.produce(25, 0)  # 1.6 s, and 3 s for the input
+        refused = shelf.admit("k", "m", Ask(1000), 0)
+        self.assertEqual((refused.reason, round(refused.wait_ms)), (INPUT, 3000))
+        self.assertEqual(shelf.admit("k", "m", Ask(1000), 3_500).reason, None)
+
     def test_combined_is_max_or_sum_or_as_made(self):
         self.assertEqual(book(tpm=1000).admit("k", "m", Ask(7, 50, 90), 0).charges[TOKENS], 90)
         self.assertEqual(book(tpm=1000).admit("k", "m", Ask(7, 50, 90, is_sum=True), 0).charges[TOKENS], 140)
@@ -131,6 +139,7 @@ class Accounting(unittest.TestCase):
         self.assertEqual(shelf.admit("k", "m", Ask(1), 0).reason, "concurrency")
         first.release()
         first.release()
+        self.assertEqual(first.pair.in_flight, 0)
         shelf.admit("k", "m", Ask(1), 0).release()
         self.assertEqual(shelf.admit("k", "m", Ask(1), 0).reason, RPD)
         self.assertIsNone(shelf.admit("k", "other", Ask(1), 0).reason)

@@ -111,9 +111,9 @@ class Wired(ProviderTest):
             self.assertIs(wire.rest(), ConnectionResetError)
             self.assertEqual(wire.data, b"")
         with Wire(self.port) as wire:  # a control whose body comes after its head
-            wire.sock.sendall(b"PATCH /__sim/behavior HTTP/1.1\r\nhost: s\r\ncontent-length: 2\r\n\r\n")
+            wire.sock.sendall(b"PATCH /__sim/behavior HTTP/1.1\r\nhost: s\r\ncontent-length: 33\r\n\r\n")
             until(self.sim.weather, "the head to be read")
-            wire.sock.sendall(b"{}")
+            wire.sock.sendall(b'{"default": {"output_tokens": 7}}')
             self.assertEqual(wire.answer()[0], 200)
         self.sim.end("outage")
         self.assertEqual(self.ask(prompt())[0], 200)
