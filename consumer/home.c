@@ -262,11 +262,6 @@ struct known_job *home_known(const struct home *h, const struct job_id *id)
     return h->state == HOME_READY ? known_find(h->known, id) : NULL;
 }
 
-int64_t home_tail(const struct home *h)
-{
-    return h->tail;
-}
-
 void home_await(struct home *h, struct jobrun *r)
 {
     r->awaiting_home = h;

@@ -68,7 +68,6 @@ struct home *home_asking_take(struct home_asking *a, struct job_id *ret_id);
 
 /* --- the log --------------------------------------------------------------------------------- */
 struct known_job *home_known(const struct home *h, const struct job_id *id);
-int64_t home_tail(const struct home *h);
 void home_await(struct home *h, struct jobrun *r);
 void home_unawait(struct jobrun *r);
 

@@ -98,14 +98,13 @@ static void jobrun_on_old_read(void *arg, const struct err *e, int64_t next_offs
 static void jobrun_on_old_meta(void *arg, const struct err *e, const struct fn_meta *m)
 {
     struct jobrun *r = arg;
-    struct home *h = worker_home(r->w, (uint32_t)jobrun_partition(r));
     struct err err;
     r->ops--;
     if (r->state != JOBRUN_INHERITING) return;
     struct replay_ask ask = {.topic = TOPIC_STATE,
                              .partition = jobrun_partition(r),
                              .from = -1,
-                             .to = h ? home_tail(h) : -1,
+                             .to = -1, /* what our own tail has read is not all of it */
                              .from_ms = !e && m->found && m->created_ms > 0
                                             ? m->created_ms - JOBRUN_INHERIT_SLACK_MS
                                             : 0,

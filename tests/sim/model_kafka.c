@@ -146,7 +146,7 @@ static int64_t append(struct model_kafka *k, enum topic t, struct model_record *
     l->records[l->count++] = take;
     world_mix(k->world, take->rec.value.ptr, take->rec.value.len);
     tell_record(k, &take->rec);
-    model_group_appended(k, t, take->rec.partition, (int64_t)rng_below(world_rng(k->world), 3 + (uint64_t)k->fetch_lag_ms));
+    model_group_appended(k, t, take->rec.partition, (int64_t)rng_below(world_rng(k->world), 3 + (uint64_t)k->fetch_lag_ms[t]));
     return take->rec.offset;
 }
 
@@ -346,9 +346,10 @@ void model_kafka_resume(struct model_kafka *k)
     model_group_wake(k);
 }
 
-void model_kafka_slow_fetch(struct model_kafka *k, int64_t up_to_ms)
+void model_kafka_slow_fetch(struct model_kafka *k, enum topic t, int64_t up_to_ms)
 {
-    k->fetch_lag_ms = up_to_ms;
+    for (int i = 0; i < TOPIC_COUNT; i++)
+        if (t == TOPIC_COUNT || t == (enum topic)i) k->fetch_lag_ms[i] = up_to_ms;
 }
 
 bool model_kafka_is_paused(const struct model_kafka *k)

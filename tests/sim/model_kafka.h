@@ -38,7 +38,8 @@ struct replay_port model_consumer_replay_port(struct model_consumer *c);
 /* Faults. */
 void model_kafka_pause(struct model_kafka *k); /* requests wait */
 void model_kafka_resume(struct model_kafka *k);
-void model_kafka_slow_fetch(struct model_kafka *k, int64_t up_to_ms); /* what is appended is read so much later; 0: at once */
+/* What is appended is read so much later; 0: at once. TOPIC_COUNT: of every topic. */
+void model_kafka_slow_fetch(struct model_kafka *k, enum topic t, int64_t up_to_ms);
 bool model_kafka_is_paused(const struct model_kafka *k);
 
 /* For checkers: told of every commit that was accepted, at the moment it was; and the log as it is. */

@@ -34,7 +34,7 @@ struct model_kafka {
     int32_t partitions;
     int64_t message_timeout_ms, session_ms;
     bool paused;
-    int64_t paused_ms, fetch_lag_ms;
+    int64_t paused_ms, fetch_lag_ms[TOPIC_COUNT];
     struct model_waiting *waiting, **waiting_end;
     model_commit_fn *on_commit;
     void *on_commit_arg;

@@ -158,15 +158,39 @@ static void end_not_read_yet(struct named *n)
     named_run_away_from_home(n);
     n->step = "second";
     UNTIL(n, named_is_calling);
-    model_kafka_slow_fetch(named_plant_of(n)->kafka, 20000); /* w2 owns the home, and reads late */
+    model_kafka_slow_fetch(named_plant_of(n)->kafka, TOPIC_COUNT, 20000); /* w2 owns the home, and reads late */
     sim_worker_cut_redis(named_worker(n, "w1"), true);
     UNTIL(n, named_is_ended);
     sim_worker_kill(named_worker(n, "w1"));
     stage_run_for(&n->s, 8000);
-    model_kafka_slow_fetch(named_plant_of(n)->kafka, 0);
+    model_kafka_slow_fetch(named_plant_of(n)->kafka, TOPIC_COUNT, 0);
     named_finish(n);
     EXPECT(n, named_ended_as(n, JOB_SUCCEEDED));
     EXPECT(n, named_whole_calls(n, "first") == 1 && named_whole_calls(n, "second") == 1);
+}
+
+/* --- a retry before its home has read what it repeats ---------------------------------------------------------------------------------- */
+static bool is_repeated(void *arg)
+{
+    const struct named *n = arg;
+
+    return n->job->repeated && n->job->repeated->is_accepted;
+}
+
+static void retry_before_reading(struct named *n)
+{
+    const struct crowd_wish w = {.workflow = "chat", .input = NAMED_CHAT, .watchers = 1, .cancel_after_ms = -1, .repeat_after_ms = 0};
+
+    sim_worker_start(named_worker(n, "w1"));
+    stage_run_for(&n->s, 2000);
+    model_kafka_slow_fetch(named_plant_of(n)->kafka, TOPIC_STATE, 1000000);
+    n->job = crowd_submit(n->s.crowd, &w);
+    UNTIL(n, is_repeated);
+    n->job = n->job->repeated;
+    UNTIL(n, named_is_ended);
+    EXPECT(n, model_provider_calls(named_plant_of(n)->provider) == 2); /* of the first */
+    model_kafka_slow_fetch(named_plant_of(n)->kafka, TOPIC_COUNT, 0);
+    named_finish(n);
 }
 
 const struct named_case *named_cases_ends(void)
@@ -179,6 +203,7 @@ const struct named_case *named_cases_ends(void)
         {"void-end-then-wipe", 1, 2, 1, void_end_then_wipe},
         {"two-ends", 1, 3, 1, two_ends},
         {"end-not-read-yet", 4, 2, 1, end_not_read_yet},
+        {"retry-before-reading", 1, 2, 1, retry_before_reading},
         {NULL, 0, 0, 0, NULL},
     };
     return cases;

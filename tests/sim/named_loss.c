@@ -227,14 +227,14 @@ static void rebuild_before_reading(struct named *n)
 {
     stage_start_workers(&n->s);
     stage_run_for(&n->s, 5000);
-    model_kafka_slow_fetch(named_plant_of(n)->kafka, 100000);
+    model_kafka_slow_fetch(named_plant_of(n)->kafka, TOPIC_COUNT, 100000);
     n->job = named_submit(n, "noop", "{\"n\":1}");
     UNTIL(n, named_is_accepted);
     stage_run_for(&n->s, 100);
     model_redis_flush(named_plant_of(n)->redis);
     stage_run_for(&n->s, 10000);
     EXPECT(n, named_ask(n, "GET", "") == 200);
-    model_kafka_slow_fetch(named_plant_of(n)->kafka, 0);
+    model_kafka_slow_fetch(named_plant_of(n)->kafka, TOPIC_COUNT, 0);
     named_finish(n);
     EXPECT(n, named_ended_as(n, JOB_SUCCEEDED));
 }

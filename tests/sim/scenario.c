@@ -241,7 +241,7 @@ static void kafka_resumes(void *arg)
 
 static void kafka_is_quick(void *arg)
 {
-    model_kafka_slow_fetch(((struct scenario *)arg)->stage.plant.kafka, 0);
+    model_kafka_slow_fetch(((struct scenario *)arg)->stage.plant.kafka, TOPIC_COUNT, 0);
 }
 
 static void disturb_kafka(struct scenario *s)
@@ -250,7 +250,7 @@ static void disturb_kafka(struct scenario *s)
         int64_t lag = 20 + chance(s, 600);
 
         world_trace(s->stage.plant.world, "Kafka's fetches take up to %lld ms", (long long)lag);
-        model_kafka_slow_fetch(s->stage.plant.kafka, lag);
+        model_kafka_slow_fetch(s->stage.plant.kafka, TOPIC_COUNT, lag);
         after(s, 500 + chance(s, 9000), kafka_is_quick, s);
         return;
     }

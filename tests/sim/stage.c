@@ -91,7 +91,7 @@ void stage_heal(struct stage *s)
     model_redis_refuse(s->plant.redis, false);
     if (!model_redis_is_up(s->plant.redis)) model_redis_up(s->plant.redis, false);
     model_kafka_resume(s->plant.kafka);
-    model_kafka_slow_fetch(s->plant.kafka, 0);
+    model_kafka_slow_fetch(s->plant.kafka, TOPIC_COUNT, 0);
     model_provider_set(s->plant.provider, &none);
     heal_processes(s);
     for (int64_t s_later = 5; s_later <= 80; s_later *= 2) world_after(s->plant.world, s_later * 1000, heal_again, NULL, s);
