@@ -17,6 +17,7 @@
 enum {
     USAGE_FLUSH_MS = 1000,
     USAGE_WANTED_MS = 60000, /* totals are kept fresh for so long after they were last wanted */
+    USAGE_STALE_MS = 5000,   /* what was heard so long ago is not known any more */
     USAGE_DAY_MS = 86400000,
     USAGE_KEY_MAX = 320
 };
@@ -33,7 +34,7 @@ struct usage_tenant {
     bool is_heard;
     int64_t heard_tokens, heard_microusd;   /* of the fleet */
     int64_t untold_tokens, untold_microusd; /* ours, in rows and batch */
-    int64_t wanted_ms;                      /* monotonic */
+    int64_t wanted_ms, heard_ms;            /* monotonic */
     size_t len;
     char name[];
 };
@@ -69,6 +70,13 @@ static struct view usage_name(const struct usage_tenant *t)
 static bool usage_is_wanted(const struct usage *u, const struct usage_tenant *t)
 {
     return u->o.clock->mono_ms - t->wanted_ms < USAGE_WANTED_MS;
+}
+
+/* Each second FN_USAGE_ASKS_MAX of those who are wanted are asked about. */
+static bool usage_is_fresh(const struct usage *u, const struct usage_tenant *t)
+{
+    int64_t rounds = 1 + (int64_t)(u->tenants.count / FN_USAGE_ASKS_MAX);
+    return t->is_heard && u->o.clock->mono_ms - t->heard_ms < USAGE_STALE_MS * rounds;
 }
 
 static void usage_drop_tenant(struct usage *u, struct usage_tenant *t)
@@ -268,6 +276,7 @@ static void usage_answered(void *arg, const struct err *e, const struct fn_usage
         struct usage_tenant *t = u->asked[i];
         if (t->day != u->asked_day) continue;
         t->is_heard = true;
+        t->heard_ms = u->o.clock->mono_ms;
         t->heard_tokens = a->totals[i].tokens;
         t->heard_microusd = a->totals[i].microusd;
     }
@@ -317,7 +326,7 @@ bool usage_today(struct usage *u, struct view tenant, int64_t *ret_tokens, int64
     if (!t) return false;
     t->wanted_ms = u->o.clock->mono_ms;
     usage_wake(u);
-    if (!t->is_heard) {
+    if (!usage_is_fresh(u, t)) {
         usage_flush(u);
         return false;
     }

@@ -25,8 +25,9 @@ void usage_free(struct usage *u);
 void usage_count(struct usage *u, struct view tenant, struct view workflow, struct view model,
                  const struct fn_usage_counts *c);
 /* Input and output tokens and cost of the tenant today, all workers' as last heard (a second ago
- * or so) and this one's that are not told yet. False: nothing was heard of today; the question is
- * on its way. A tenant asked for within a minute is kept fresh. */
+ * or so) and this one's that are not told yet. False: nothing was heard of today, or nothing for 5
+ * s (Redis is away; longer with many tenants, who are asked about in turn); the question is on its
+ * way. A tenant asked for within a minute is kept fresh. */
 MUST_CHECK bool usage_today(struct usage *u, struct view tenant, int64_t *ret_tokens,
                             int64_t *ret_microusd);
 /* Flushes at once what can be (one batch); for the way out, with usage_is_empty. */

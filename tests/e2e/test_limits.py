@@ -35,7 +35,8 @@ def slow(tmp_path_factory):
     """A stack as `make run CONFIG=...` makes it, and a provider that holds the same limit."""
     path = tmp_path_factory.mktemp("slow") / "slow.yaml"
     path.write_text(MODELS)
-    with make_stack("slow", gateways=1, config_file=str(path), config=CONFIG) as running:
+    with make_stack("slow", gateways=1, config_file=str(path), config=CONFIG,
+                    tenants=[{"id": "capped", "tokens_per_day": 300}, {"id": "reader", "scopes": ["read"]}]) as running:
         running.sim.patch({"limits": [{"key": "*", "model": "*", "rpm": RPM, "window": "sliding"}],
                            "default": {"ttft_ms": 20, "tokens_per_s": 0, "output_tokens": 5}})
         yield running
@@ -115,10 +116,61 @@ def test_a_burst_is_seen_to_wait(slow):
     until(lambda: budget(api)["waiters"] == 0, 15, what="an empty line")
 
 
+def test_a_day_that_is_spent_is_said(slow):
+    """A tenant's own cap: what is past it waits for tomorrow and says so; others go on."""
+    capped, api = Api(slow.url, slow.keys["capped"]), Api(slow.url, slow.key)
+    text = {"text": "[[sim ttft=5 tokens=1 usage_in=100 usage_out=10]] x"}
+    for _ in range(3):
+        assert capped.wait(capped.submit_ok("say", text))["status"] == "succeeded"
+    until(lambda: limits(capped)["tenant"]["tokens_per_day"]["used"] >= 300, 5, what="the day's counters")
+    held = None
+
+    def why():
+        """Workers hear of one another's calls within a second: one more may still go."""
+        nonlocal held
+        job = capped.job(held) if held else {"status": "succeeded"}
+        held = capped.submit_ok("say", text) if job["status"] == "succeeded" else held
+        return job["waiting"] if job["status"] == "waiting" else None
+    waiting = until(why, 15, what="a wait for tomorrow")
+    assert waiting["reason"] == "tenant_budget" and "on" not in waiting
+    assert waiting["until"] % 86400000 < 120000 and waiting["until"] > time.time() * 1000 - 1000  # midnight UTC
+    day = limits(capped)["tenant"]
+    assert day["id"] == "capped" and day["tokens_per_day"]["limit"] == 300 and 330 <= day["tokens_per_day"]["used"] <= 660
+    assert re.search(r"^tenant capped\n    tokens +[3-6]\d0 of +300 today$", Tool(slow.url, slow.keys["capped"]).ok("limits"), re.M)
+    assert api.wait(api.submit_ok("say", text))["status"] == "succeeded"
+    assert capped.http.post(f"/v1/jobs/{held}/cancel").status_code == 202
+    assert capped.wait(held)["status"] == "canceled"
+
+
+@pytest.mark.parametrize("weather, reason, why", [("storm", "throttle", "closed"), ("outage", "outage", "outage")])
+def test_refusals_and_outages_are_seen(slow, weather, reason, why):
+    """A closed budget says why and until when; its jobs wait, burn no attempt and go on."""
+    api, tool = Api(slow.url, slow.key), Tool(slow.url, slow.key)
+    before, seen = budget(api), {}
+    getattr(slow.sim, weather)(for_s=6)
+    jobs = [api.submit_ok("say", {"text": f"in bad weather {i}"}) for i in range(8)]
+
+    def closed():
+        got = budget(api)
+        for job in map(api.job, jobs):
+            if job["status"] == "waiting":
+                seen.setdefault(job["waiting"]["reason"], job["id"])
+        return got if got["state"] == "closed" and got["reason"] == reason and why in seen else None
+    got = until(closed, 20, what=f"a budget closed by an {weather}")
+    assert got["until"] > time.time() * 1000 - 1000 and got["closes"] > before["closes"]
+    if reason == "throttle":
+        assert got["refusals"] > before["refusals"]
+    told = [e.data for e in api.events(seen[why], stop=lambda e: e.type == "job.waiting" and e.data["reason"] == why)][-1]
+    assert told["on"] == "main/gpt-5-mini" and told["until"] > 0
+    ended = [api.wait(job, 90) for job in jobs]
+    assert all(job["status"] == "succeeded" and job["attempt"] == 1 for job in ended)
+    until(lambda: budget(api)["state"] in ("open", "ramp") and budget(api)["until"] is None, 30, what="an open budget")
+    assert re.search(rf"{budget(api)['refusals']} x 429", tool.ok("limits", "--model", "fast"))
+
+
 def test_a_tenant_sees_no_other(slow):
-    """No name and no figure of another tenant in what a key reads (its day apart, which is its own)."""
-    api, other = Api(slow.url, slow.key), Api(slow.url, slow.key_2)
-    mine, theirs = limits(api), limits(other)
-    assert mine["tenant"]["id"] != theirs["tenant"]["id"]
-    assert theirs["tenant"]["tokens_per_day"]["used"] == 0
-    assert mine["tenant"]["id"] not in json.dumps(theirs)
+    """No name and no figure of another tenant in what a key reads (its own day apart)."""
+    theirs = limits(Api(slow.url, slow.keys["reader"]))
+    assert theirs["tenant"]["id"] == "reader" and theirs["tenant"]["tokens_per_day"] == {"limit": None, "used": 0}
+    assert "capped" not in json.dumps(theirs)
+    assert limits(Api(slow.url, slow.key))["tenant"]["tokens_per_day"]["used"] > 0

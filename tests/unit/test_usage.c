@@ -334,6 +334,35 @@ static void test_today_is_heard_and_untold(void **state)
     usage_free(other);
 }
 
+/* Hours later, or while Redis is away, what was heard once is not known: others may have used up the day. */
+static void test_what_was_heard_long_ago_is_not_known(void **state)
+{
+    struct world *w = *state;
+    int64_t tokens = -1, microusd = -1;
+    w->clock.wall_ms = evening - DAY / 2;
+    assert_false(usage_today(w->usage, ACME, &tokens, &microusd));
+    rs_pump(&w->rs);
+    for (int s = 0; s < 20; s++) {
+        pass(w, 1000);
+        assert_true(usage_today(w->usage, ACME, &tokens, &microusd)); /* asked again each second */
+    }
+    w->rs.is_cut = true;
+    for (int s = 0; s < 4; s++) {
+        pass(w, 1000);
+        assert_true(usage_today(w->usage, ACME, &tokens, &microusd));
+    }
+    pass(w, 1000);
+    assert_false(usage_today(w->usage, ACME, &tokens, &microusd));
+    rs_pump(&w->rs);
+    w->rs.is_cut = false;
+    pass(w, 1000);
+    assert_true(usage_today(w->usage, ACME, &tokens, &microusd));
+    for (int s = 0; s < 100; s++) pass(w, 1000); /* nobody wants it */
+    w->clock.mono_ms += 3600000;
+    assert_false(usage_today(w->usage, ACME, &tokens, &microusd));
+    rs_pump(&w->rs);
+}
+
 static void test_midnight_begins_anew(void **state)
 {
     struct world *w = *state;
@@ -423,6 +452,7 @@ int main(void)
         T(test_rows_are_summed_and_flushed),
         T(test_a_lost_answer_counts_once),
         T(test_today_is_heard_and_untold),
+        T(test_what_was_heard_long_ago_is_not_known),
         T(test_midnight_begins_anew),
         T(test_a_book_is_bounded),
         T(test_random_losses),
