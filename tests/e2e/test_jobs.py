@@ -11,7 +11,7 @@ def test_a_job_runs_and_its_stream_is_whole(api, stack):
     answer = api.submit("say", {"text": "[[sim ttft=5 tokens=30 tps=300 text=numbered]] hello"})
     assert answer.status_code == 202
     body = answer.json()
-    assert body["status"] == "queued" and body["workflow"] == "say"
+    assert body["status"] in ("queued", "running") and body["workflow"] == "say"  # a quick worker may have begun
     assert answer.headers["location"].endswith(body["id"])
     events = api.watch(body["id"])
     end = check_stream(events)
