@@ -176,7 +176,8 @@ static bool limiter_take_lease(struct limiter *l, const struct pace_amount *a, i
 
 bool limiter_is_away(const struct limiter *l, int64_t now_ms)
 {
-    return l->is_failing || (l->is_trading && now_ms - l->sent_ms > LIMITER_LATE_MS);
+    int64_t since = l->is_failing ? l->failed_ms : l->sent_ms;
+    return (l->is_failing || l->is_trading) && now_ms - since > LIMITER_LATE_MS;
 }
 
 /* The share of this process, while nobody can be asked. */

@@ -10,8 +10,8 @@ enum {
     LIMITER_USES_MAX = 14,     /* buckets of PACE_HISTORY_MS */
     LIMITER_SETTLE_MS = 250,   /* what is to be told waits no longer */
     LIMITER_ALIVE_MS = 10000,  /* a worker with calls in flight is heard of so often */
-    LIMITER_RETRY_MS = 500,
-    LIMITER_LATE_MS = 1000, /* a trade without an answer for so long: Redis is away */
+    LIMITER_RETRY_MS = 200,
+    LIMITER_LATE_MS = 1000, /* no answer for so long: Redis is away; one that is lost is only asked for again */
     LIMITER_POLL_MAX_MS = 30000
 };
 
@@ -57,7 +57,7 @@ struct limiter {
     int64_t answered_ms, answer_sent_ms; /* of last; 0 none yet */
     int64_t not_before_ms, eta_ms, closed_ms, rtt_ms, born_ms;
     bool is_failing, tells_uses;
-    int64_t retry_ms;
+    int64_t retry_ms, failed_ms; /* failed: the first of those in a row was sent */
     double level[PACE_DIM_COUNT]; /* the local share, without Redis */
     int64_t level_ms;
     struct limiter_use uses[LIMITER_USES_MAX];

@@ -187,6 +187,7 @@ void limiter_trade(struct limiter *l, const struct limiter_ask *ask, int64_t now
 
 static void limiter_fail(struct limiter *l, int64_t now_ms)
 {
+    if (!l->is_failing) l->failed_ms = l->sent_ms;
     l->is_repeat = l->is_failing = true;
     l->retry_ms = now_ms + LIMITER_RETRY_MS;
 }

@@ -89,7 +89,7 @@ struct pace_trade {
 };
 
 enum pace_state { PACE_OPEN, PACE_CLOSED, PACE_PROBING, PACE_RAMPING };
-/* Why nothing was granted. */
+/* Why less was granted than asked for. */
 enum pace_reason { PACE_REASON_NONE, PACE_REASON_RATE, PACE_REASON_CLOSED, PACE_REASON_CONCURRENCY, PACE_REASON_DAY, PACE_REASON_SPEND };
 struct pace_traded {
     struct pace_amount lease;     /* n[PACE_REQUESTS] 0: nothing */
@@ -98,7 +98,7 @@ struct pace_traded {
     int64_t gen, seen;
     bool is_probe;                /* the lease is the one call that tries whether the budget is open again */
     enum pace_reason reason;
-    int64_t wait_ms;              /* nothing granted: ask again then */
+    int64_t wait_ms;              /* not all granted: ask again then */
     int64_t eta_ms;               /* and when it is expected, not before wait_ms */
     enum pace_state state;
     enum pace_close close;        /* of CLOSED and PROBING */

@@ -6,7 +6,7 @@
 -- * Window: what is granted is kept in slots of 250 ms, under the moment when it is used at the latest, and forgotten a minute
 --   and the length of the way later. So whatever algorithm the provider has, no 60 s of its clock hold more than the limit.
 --   Output counts when it is made: it is kept under the moment when it is expected and moved to the present when it is settled.
---   What is granted but not settled is uncertain: four deviations are left free.
+--   What is granted but not settled is uncertain: SURE deviations are left free.
 -- * Smoothness: a bucket a dimension, 2 % of the minute deep, filled a little faster than the limit allows.
 -- * States: OPEN -> CLOSED -> PROBING (one call) -> RAMPING -> OPEN. Every close raises gen; verdicts about calls of an older
 --   gen are void, so a storm of refusals is one close.
@@ -22,11 +22,12 @@ local OPEN, CLOSED, PROBING, RAMPING = 0, 1, 2, 3
 local THROTTLE, OUTAGE, EXHAUSTED = 1, 2, 3
 local RATE, SHUT, CROWD, DAY, SPEND = 1, 2, 3, 4, 5
 local FLOWS, GROUPS, LIMITS = 512, 9, 50
+local SURE = 3.5 -- deviations of what is not certain that are left free, beside what the length of the way leaves
 local FULL = 1e15 -- a bucket whose size is not known yet
 -- 1..6 sums of the window, 7..10 levels of the buckets
 local NAMES = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 'at', 'off', 'seen', 'born', 'half', 'head', 'tail', 'ep', 'early', 'least', 'lat',
     'st', 'why', 'till', 'gen', 'tries', 'since', 'f0', 'k0', 'f1', 'k1', 'fat', 'turn', 'day', 'dr', 'du', 'fl', 'wk', 'wat',
-    'closes', 'refused', 'kept', 'flat', 'many'}
+    'closes', 'refused', 'kept', 'flat', 'many', 'grown', 'given', 'run'}
 
 -- The state ------------------------------------------------------------------------------------------------------------------
 
@@ -40,19 +41,37 @@ local function numbers(text, n)
     return list
 end
 
-local function load(key)
+-- Reading the state takes longer than all else, so the last one of each budget is kept, with the text it was read from: it is
+-- used only where that text still stands in Redis, and never after an error. memo.n: how many.
+local memo, scratch = {n = 0}, {}
+
+local function load(key, is_view)
     local h = redis.call('HMGET', key, 's', 'c')
+    local m = memo[key]
+    if m and m.s == h[1] and m.c == h[2] and not is_view then
+        memo[key], memo.n = nil, memo.n - 1
+        return m
+    end
     local list, b = numbers(h[1], #NAMES), {}
     for i = 1, #NAMES do b[NAMES[i]] = list[i] end
-    return b, numbers(h[2], LIMITS), h[2]
+    return {b = b, limits = numbers(h[2], LIMITS), s = h[1], c = h[2]}
 end
 
-local function save(key, b, c, was)
-    local list = {}
-    for i = 1, #NAMES do list[i] = b[NAMES[i]] end
-    local text = table.concat(c, ' ')
-    if text == was then redis.call('HSET', key, 's', table.concat(list, ' '))
-    else redis.call('HSET', key, 's', table.concat(list, ' '), 'c', text) end
+local function save(key, m)
+    local b = m.b
+    for i = 1, #NAMES do scratch[i] = b[NAMES[i]] end
+    m.s = table.concat(scratch, ' ')
+    if m.is_changed or not m.c then
+        m.c, m.is_changed = table.concat(m.limits, ' '), false
+        redis.call('HSET', key, 's', m.s, 'c', m.c)
+    else
+        redis.call('HSET', key, 's', m.s)
+    end
+    if memo.n >= 64 then
+        for k in pairs(memo) do memo[k] = nil end
+        memo.n = 0
+    end
+    memo[key], memo.n = m, memo.n + (memo[key] and 0 or 1)
 end
 
 -- The time of this budget: never back, and since the caller's last answer no further than the caller's own clock says.
@@ -61,7 +80,7 @@ local function clock(b, known, since)
     local wall = tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
     local now = wall + b.off
     if b.at > 0 and now < b.at then now = b.at
-    elseif known and now - b.at > since + 1000 then now = b.at + since + 1000 end
+    elseif known and now - b.at > since + 1000 then now = b.at end -- it jumped: how much was real nobody knows
     b.off = now - wall
     return now, math.floor(wall / 86400000)
 end
@@ -76,6 +95,12 @@ end
 
 -- The window -----------------------------------------------------------------------------------------------------------------
 
+local function entry(text)
+    if not text then return {0, 0, 0, 0, 0, 0} end
+    local r, i, o, t, vi, vo = text:match('^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+)')
+    return {tonumber(r), tonumber(i), tonumber(o), tonumber(t), tonumber(vi), tonumber(vo)}
+end
+
 -- Calls each(slot, entry) for the slots of [from, to) that are there; at most 64 a time.
 local function each_slot(key, from, to, each)
     for first = from, to - 1, 64 do
@@ -83,7 +108,7 @@ local function each_slot(key, from, to, each)
         for s = first, last do names[#names + 1] = s end
         local got = redis.call('HMGET', key, unpack(names))
         for i = 1, #names do
-            if got[i] then each(names[i], numbers(got[i], 6)) end
+            if got[i] then each(names[i], entry(got[i])) end
         end
     end
 end
@@ -126,7 +151,7 @@ end
 local function slot(w, s)
     local e = w.have[s]
     if not e then
-        e = numbers(redis.call('HGET', w.key, s) or '', 6)
+        e = entry(redis.call('HGET', w.key, s))
         w.have[s] = e
     end
     return e
@@ -135,7 +160,7 @@ end
 local function fetch(w, list)
     if #list == 0 then return end
     local got = redis.call('HMGET', w.key, unpack(list))
-    for i = 1, #list do w.have[list[i]] = numbers(got[i] or '', 6) end
+    for i = 1, #list do w.have[list[i]] = entry(got[i]) end
 end
 
 -- Adds n to dimension i of a slot; nothing there goes below zero, whatever a worker gives back. Returns what was added.
@@ -161,13 +186,15 @@ end
 -- Limits ---------------------------------------------------------------------------------------------------------------------
 -- c: 1..4 configured, 5..8 when; 9..12 told, 13..16 when; 17..20 use of strangers, 21..24 when, 25..28 fades over; 29..32 empty
 -- until; 33..36 learnt, 37..40 what was counted at the refusal that taught it (0: still seeking); 41..43 a day, concurrency,
--- spend, 44..46 when; 47 learnt grown when, 48 granted since, 49 last refusal that could teach.
+-- spend, 44..46 when; 49 last refusal that could teach, 50 how long what it taught stays. grown, given: learnt limits looked at when, granted since.
 
 -- Several configurations: the smallest of the last minute holds.
-local function configured(c, at, when, n, now)
+local function configured(x, c, at, when, n, now)
     if n == c[at] and now - c[when] < 10000 then return end
     if n == 0 and now - c[when] < MINUTE then return end
-    if c[at] == 0 or (n > 0 and n <= c[at]) or now - c[when] >= MINUTE then c[at], c[when] = n, now end
+    if c[at] == 0 or (n > 0 and n <= c[at]) or now - c[when] >= MINUTE then
+        c[at], c[when], x.m.is_changed = n, now, true
+    end
 end
 
 local function told(c, d, now)
@@ -184,9 +211,10 @@ local function limits(b, c, x)
         L[d] = n
     end
     if x.learns then
-        if known and c[37] == 0 then c[33] = 0
+        if known and c[37] == 0 and c[33] > 0 then c[33], x.m.is_changed = 0, true
         elseif not known and c[33] == 0 then
-            c[33], c[37], c[47], c[48] = c[9] > 0 and c[9] or x.start, 0, x.now, 0
+            c[33], c[37], b.grown, b.given = c[9] > 0 and c[9] or x.start, 0, x.now, 0
+            x.m.is_changed = true
         end
         for d = 1, 4 do
             local n = c[32 + d]
@@ -202,27 +230,29 @@ end
 -- What was learnt from refusals grows while it is used: fast while seeking, slowly up to where the refusal came, then it stays
 -- for five minutes before it tries to go beyond.
 local function grow(b, c, x)
-    if x.now - c[47] < STEP then return end
-    local sought = c[33] * (x.now - c[47]) / MINUTE
+    if x.now - b.grown < STEP then return end
+    local sought = c[33] * (x.now - b.grown) / MINUTE
     for d = 1, 4 do
         local n, ceiling = c[32 + d], c[36 + d]
-        local used = ceiling == 0 and c[48] >= 0.8 * sought or ceiling > 0 and b[d] >= 0.8 * n
+        local used = ceiling == 0 and b.given >= 0.8 * sought or ceiling > 0 and b[d] >= 0.8 * n
         if n > 0 and used and b.st == OPEN then
-            if ceiling == 0 then n = n * 1.5
+            if ceiling == 0 then n = n * 1.25
             elseif n < 0.97 * ceiling then n = math.min(n * 1.02, 0.97 * ceiling)
-            elseif x.now - c[49] > 300000 then
+            elseif x.now - c[49] > math.max(300000, c[50]) then
                 n = n * 1.02
                 if n > 1.05 * ceiling then c[36 + d] = 0 end
             end
+            x.m.is_changed = true
             c[32 + d] = (c[d] > 0 and n >= c[d]) and 0 or math.min(n, 1e12)
         end
     end
-    c[47], c[48] = x.now, 0
+    b.grown, b.given = x.now, 0
 end
 
 -- A refusal for speed while the provider does not say its limits. Limits that somebody configured are only doubted at the second.
 local function learn_refusal(b, c, x)
-    local again = x.now - c[49]
+    x.m.is_changed = true
+    local again, hold = x.now - c[49], 0
     for d = 1, 4 do
         local base, count = x.L[d], b[d]
         local silent = told(c, d, x.now) == 0
@@ -230,15 +260,21 @@ local function learn_refusal(b, c, x)
         if x.known then likely = likely and base > 0 and count >= 0.5 * base
         else likely = likely or b[1] >= 0.5 * x.L[1] end
         if silent and likely and count > 0 then
-            c[32 + d] = math.max(1, 0.9 * count * (again < MINUTE and c[36 + d] > 0 and 0.75 or 1))
-            c[36 + d] = count
+            local old, part = c[36 + d], 0.9
+            if old > 0 and again < MINUTE then part = 0.65
+            elseif old > 0 and math.abs(count - old) < 0.1 * old then
+                part, hold = 0.95, math.min(3600000, math.max(600000, 2 * c[50]))
+            end
+            c[32 + d] = math.max(1, part * count)
+            c[36 + d] = part < 0.9 and count * part / 0.9 or count
         end
     end
-    c[47], c[48], c[49] = x.now, 0, x.now
+    b.grown, b.given, c[49], c[50] = x.now, 0, x.now, hold
 end
 
 -- The provider's own words: limit, remaining, reset a dimension; -1 not told.
 local function learn_told(b, c, x, at)
+    x.m.is_changed = true
     for d = 1, 4 do
         local limit, left, reset = x.n(at), x.n(at + 1), x.n(at + 2)
         at = at + 3
@@ -246,8 +282,10 @@ local function learn_told(b, c, x, at)
         local base = told(c, d, x.now)
         if base == 0 then base = c[d] end
         if left >= 0 and left <= base then
-            c[16 + d], c[20 + d] = math.max(0, base - b[d] - left), x.now
-            c[24 + d] = reset > 0 and math.min(reset, 300000) or MINUTE
+            local f = base - b[d] - left
+            if f > 0.02 * base then f = f + 0.015 * b[d] end -- what is not there yet of ours was not counted by the provider
+            c[16 + d], c[20 + d] = math.max(0, math.floor(f)), x.now
+            c[24 + d] = reset > 0 and math.max(5000, math.min(reset, 300000)) or MINUTE
             c[28 + d] = left == 0 and reset > 0 and x.now + reset or 0
         end
     end
@@ -275,7 +313,7 @@ local function close(b, c, x, why, ms)
         ms = ms > 0 and math.min(ms, 93600000) or math.min(3600000, 300000 * 2 ^ b.tries)
     end
     b.st, b.why, b.till, b.since, b.gen, b.closes = CLOSED, why, x.now + math.ceil(ms), x.now, b.gen + 1, b.closes + 1
-    b.f0, b.k0, b.f1, b.k1 = 0, 0, 0, 0
+    b.f0, b.k0, b.f1, b.k1, b.run = 0, 0, 0, 0, 0
     for d = 7, 10 do b[d] = math.min(b[d], 0) end
 end
 
@@ -285,9 +323,9 @@ local function count_ends(b, x, oks, fails)
         b.f1, b.k1 = fresh and b.f0 or 0, fresh and b.k0 or 0
         b.f0, b.k0, b.fat = 0, 0, x.now
     end
-    b.f0, b.k0 = b.f0 + fails, b.k0 + oks
+    b.f0, b.k0, b.run = b.f0 + fails, b.k0 + oks, oks > 0 and 0 or b.run + fails
     local bad, good = b.f0 + b.f1, b.k0 + b.k1
-    return bad > good and (bad >= 5 or bad >= 3 and good == 0)
+    return bad > good and (bad >= 5 or bad >= 3 and good == 0) or b.run >= 12
 end
 
 -- What the workers saw of calls of the present gen.
@@ -421,13 +459,14 @@ local function settle(b, w, x, at, n)
     b[9] = b[9] - put(b, w, now_slot, 3, x.n(20))
 end
 
--- Use that this budget does not know of; until a minute has passed nobody can be sure that all was told.
+-- Use that this budget does not know of. Where it was begun anew, or nobody was heard of for a while, others may have to tell
+-- as well: until a minute has passed nobody can be sure that all was told.
 local function history(b, w, x, at, n)
     if n == 0 then return end
+    if b.born == x.now or x.now - x.was_at > 2000 or x.now - b.born < 2000 then b.half = x.now + MINUTE end
     for i = 0, n - 1 do
         for d = 1, 4 do put(b, w, math.floor((x.now - i * 5000) / SLOT), d, x.n(at + i * 4 + d - 1)) end
     end
-    b.half = x.now + MINUTE
 end
 
 -- Granting -------------------------------------------------------------------------------------------------------------------
@@ -455,8 +494,8 @@ local function rooms(b, c, x, vi, vo)
         local limit = x.L[d]
         if limit > 0 then
             local used = b[d]
-            if d == 2 then used = used + 4 * math.sqrt(math.max(0, b[5] + vi))
-            elseif d == 3 then used = used + 4 * math.sqrt(math.max(0, b[6] + vo)) - b.early end
+            if d == 2 then used = used + SURE * math.sqrt(math.max(0, b[5] + vi))
+            elseif d == 3 then used = used + SURE * math.sqrt(math.max(0, b[6] + vo)) - b.early end
             local f, t = foreign(c, d, x.now), told(c, d, x.now)
             x.room[d] = limit - used
             if f > 0 then x.room[d] = math.min(x.room[d], (t > 0 and t or limit) - f - used) end
@@ -547,11 +586,21 @@ local function wait_of_window(b, x, w)
     return (last + 1) * SLOT + MINUTE + WAY - ahead - x.now
 end
 
--- Refused workers come back one after the other, each when there is enough for some calls.
+-- Half of what may go at once is there.
+local function plenty(x)
+    for d = 1, 4 do
+        if x.L[d] > 0 and (x.level[d] < x.burst[d] / 2 or x.room[d] < x.burst[d] / 2) then return false end
+    end
+    return true
+end
+
+-- Refused workers come back one after the other, each when there is enough for some calls; sooner while more is there than is
+-- asked for.
 local function queue(b, x, wait)
+    local step = math.min(5000, math.max(1 / x.pace, math.min(50, 8 / x.pace)))
+    step = math.ceil(plenty(x) and step / 2 or step)
+    local at = x.now + math.max(wait == 0 and step or 5, math.min(wait, 5000))
     x.eta = wait
-    local step = math.max(1, math.min(50, math.floor(8 / math.max(x.pace, 0.001))))
-    local at = x.now + math.max(5, math.min(wait, 5000))
     b.turn = math.max(at, math.min(b.turn, at + step * math.max(1, b.wk)))
     wait = b.turn - x.now
     b.turn = b.turn + step
@@ -586,24 +635,21 @@ local function lease(b, c, x, w, at)
     local part = math.min(1, x.calls / total[1])
     rooms(b, c, x, total[5] * part, total[6] * part)
     for i = 1, #ask do grant(b, x, unpack(ask[i])) end
-    if x.lease[1] > 0 then return 0, 0 end
+    if x.lease[1] == total[1] then return 0, 0 end
+    if x.lease[1] > 0 then return RATE, queue(b, x, 0) end -- not all: more is there at its next turn
     return RATE, queue(b, x, x.lack_d and wait_of_window(b, x, w) or x.wait)
 end
 
 -- Books the lease: under the moment of its latest use, output under that of its making.
 local function book(b, c, x, w)
-    local plenty = true
-    for d = 1, 4 do
-        if x.L[d] > 0 and (x.level[d] < x.burst[d] / 2 or x.room[d] < x.burst[d] / 2) then plenty = false end
-    end
-    local ttl = (plenty and 500 or 100) + math.min(2 * x.n(19), 400)
+    local ttl = (plenty(x) and 500 or 100) + math.min(2 * x.n(19), 400)
     local s = math.floor((x.now + ttl) / SLOT)
     local o = x.L[3] > 0 and math.floor((x.now + ttl + math.min(x.n(27), 120000)) / SLOT) or s
     for d = 1, 6 do put(b, w, (d == 3 or d == 6) and o or s, d, x.lease[d]) end
     for d = 1, 4 do
         if x.L[d] > 0 then b[6 + d] = b[6 + d] - x.lease[d] end
     end
-    b.dr, b.du, c[48] = b.dr + x.lease[1], b.du + x.lease[7], c[48] + x.lease[1]
+    b.dr, b.du, b.given = b.dr + x.lease[1], b.du + x.lease[7], b.given + x.lease[1]
     if x.probe then b.st, b.since = PROBING, x.now end
     return ttl, s, o
 end
@@ -625,6 +671,7 @@ local function greet(b, x, keys)
     local known = x.n(3) > 0 and b.seen >= x.n(3)
     local day
     x.now, day = clock(b, known, x.n(4))
+    x.was_at = b.at
     local anew = b.born == 0 or x.n(3) > b.seen
     if anew then
         redis.call('DEL', keys[2])
@@ -644,8 +691,8 @@ local function hear(b, c, x, w, keys, at)
     local e = numbers(redis.call('HGET', keys[4], x.args[1]), 3)
     x.was_in_flight = e[1]
     x.is_new = e[3] < x.n(2)
-    for d = 1, 4 do configured(c, d, 4 + d, x.n(7 + d), x.now) end
-    for d = 1, 3 do configured(c, 40 + d, 43 + d, x.n(11 + d), x.now) end
+    for d = 1, 4 do configured(x, c, d, 4 + d, x.n(7 + d), x.now) end
+    for d = 1, 3 do configured(x, c, 40 + d, 43 + d, x.n(11 + d), x.now) end
     if not x.is_new then return end
     local after = at + 12 * has_told
     settle(b, w, x, after, settles)
@@ -670,7 +717,8 @@ end
 -- waits).
 local function trade(keys, args)
     local x = {args = args, n = function(i) return tonumber(args[i]) end, lease = {0, 0, 0, 0, 0, 0, 0}, wait = 5, eta = 0, pace = 1}
-    local b, c, was = load(keys[1])
+    x.m = load(keys[1])
+    local b, c = x.m.b, x.m.limits
     local w = {key = keys[2], have = {}, dirty = {}}
     local may = greet(b, x, keys)
     x.quantum, x.start, x.learns = x.n(15), x.n(16), x.n(17) == 1
@@ -697,7 +745,7 @@ local function trade(keys, args)
     local entry = (x.n(18) + x.lease[1]) .. ' ' .. x.now .. ' ' .. args[2] .. ' ' .. (x.n(30) + x.n(31) + x.n(32))
     if redis.call('HSET', keys[4], args[1], entry) > 0 then redis.call('PEXPIRE', keys[4], 900000) end
     store(w)
-    save(keys[1], b, c, was)
+    save(keys[1], x.m)
     keep_alive(b, c, x, keys)
     return answer(b, x, reason, wait, ttl, s, o, ranks)
 end
@@ -715,8 +763,8 @@ end
 
 -- Calls that wait, as the workers told last.
 local function waiters(key, now)
-    local all, n = redis.call('HVALS', key), 0
-    for i = 1, #all do
+    local all, n = redis.call('HGETALL', key), 0
+    for i = 2, #all, 2 do
         local e = numbers(all[i], 4)
         if now - e[2] < 30000 then n = n + e[4] end
     end
@@ -725,9 +773,10 @@ end
 
 -- keys: budget slots flows workers
 local function view(keys)
-    local b, c, was = load(keys[1])
+    local m = load(keys[1], true)
+    local b, c = m.b, m.limits
     if b.born == 0 then return {0} end
-    local x = {learns = true, start = math.max(c[33], 1)}
+    local x = {m = m, learns = true, start = math.max(c[33], 1)}
     local _, today = clock(b, false, 0)
     x.now = redis.call('TIME')[1] * 1000 + b.off
     if x.now < b.at then x.now = b.at end
