@@ -39,7 +39,8 @@ DIR_gateway := gateway
 srcs = $(sort $(filter-out %/main.c,$(wildcard $(1)/*.c $(1)/*/*.c $(1)/*/*/*.c)))
 
 UNIT_TESTS := $(basename $(notdir $(wildcard tests/unit/test_*.c)))
-SIM_SRC    := $(wildcard tests/sim/*.c)
+SIM_SRC    := $(filter-out tests/sim/pace_%.c,$(wildcard tests/sim/*.c))
+PACESIM_SRC := $(wildcard tests/sim/pace_*.c) tests/sim/world.c $(wildcard tests/sim/model_redis*.c)
 FUZZERS    := $(basename $(notdir $(wildcard tests/fuzz/fuzz_*.c)))
 LUA_CFLAGS = $(shell pkg-config --cflags lua5.1 2>/dev/null)
 LUA_LIBS   = $(shell pkg-config --libs lua5.1 2>/dev/null)
@@ -87,6 +88,10 @@ $(BUILD)/$(1)/tests/sim/%.o: tests/sim/%.c
 	@mkdir -p $$(@D)
 	@printf '  %-4s %s\n' CC $$@
 	$$(Q)$$(CC_$(1)) $$(CPPFLAGS) $$(INCS) $$(LUA_CFLAGS) $$(BASEFLAGS) $$(FLAGS_$(1)) $$(CFLAGS) -c $$< -o $$@
+$(BUILD)/$(1)/bin/pacesim: $$(patsubst %.c,$(BUILD)/$(1)/%.o,$(PACESIM_SRC)) $(foreach r,consumer producer schemas io base,$(BUILD)/$(1)/lib$(r).a)
+	@mkdir -p $$(@D)
+	@printf '  %-4s %s\n' LINK $$@
+	$$(Q)$$(CC_$(1)) $$(LINK_$(1)) -o $$@ $$^ $$(LDFLAGS) $$(LUA_LIBS) $$(LIBS)
 $(BUILD)/$(1)/bin/sim: $$(patsubst %.c,$(BUILD)/$(1)/%.o,$(SIM_SRC)) $(foreach r,gateway consumer producer schemas io base,$(BUILD)/$(1)/lib$(r).a)
 	@mkdir -p $$(@D)
 	@printf '  %-4s %s\n' LINK $$@

@@ -1,0 +1,41 @@
+#ifndef SIM_PACE_PLAY_H
+#define SIM_PACE_PLAY_H
+#include "tests/sim/pace_stage.h"
+
+/* The plays: each is a kind of world, what happens in it, and what is judged at its end. */
+struct play {
+    const char *name;
+    /* rng NULL: as the table of promises has it; else drawn. */
+    void (*plan)(struct pace_plan *p, struct rng *rng);
+    void (*run)(struct pace_stage *s);
+    unsigned weight; /* how often a seed draws it */
+};
+extern const struct play *const pace_plays[];
+size_t pace_play_count(void);
+
+struct play_result {
+    const struct play *play;
+    uint64_t hash;
+    int64_t virtual_ms;
+    size_t calls, trades;
+    double cpu_us; /* of the pacer */
+    struct pace_blames blames;
+    struct pace_figure figures[PACE_FIGURES_MAX];
+    size_t figure_count;
+};
+/* rng_seed 0: the named form. True: no blame. */
+bool pace_play(const struct play *play, uint64_t seed, bool is_named, bool trace, struct play_result *ret);
+const struct play *pace_play_of_seed(uint64_t seed);
+
+/* --- for plays ------------------------------------------------------------------------------------------------- */
+int64_t play_draw(struct rng *rng, int64_t named, int64_t low, int64_t high); /* named where rng is NULL */
+int64_t play_log(struct rng *rng, int64_t named, int64_t low, int64_t high);  /* the same, even by factors */
+bool play_is_named(const struct pace_stage *s);
+/* No refusal, no window over, since the mark. */
+void play_judge_limits(struct pace_stage *s);
+void play_at_least(struct pace_stage *s, const char *what, double is, double least);
+void play_at_most(struct pace_stage *s, const char *what, double is, double most);
+
+extern const struct play play_steady;
+
+#endif
