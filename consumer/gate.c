@@ -41,18 +41,11 @@ void gate_free(struct gate *g)
 }
 
 /* --- which line ------------------------------------------------------------------------------ */
-static const struct workflow *gate_workflow(const struct gate *g, const struct item *it)
-{
-    struct view text = view_of(it->head.workflow), name, version;
-    uint64_t n = 0;
-    if (!view_cut(text, '@', &name, &version) || !view_u64(version, &n)) return NULL;
-    return workflows_find(g->w->ports.workflows, name, (int64_t)n);
-}
-
 /* The first long one of its models; *ret_first is the group of the first it calls. */
 static size_t gate_long_group(const struct gate *g, const struct item *it, size_t *ret_first)
 {
-    const struct workflow *wf = gate_workflow(g, it);
+    const struct workflow *wf =
+        workflows_find(g->w->ports.workflows, view_of(it->head.workflow), it->head.version);
     size_t first = PACER_NO_GROUP, found = PACER_NO_GROUP;
     for (size_t i = 0; wf && i < wf->step_count && found == PACER_NO_GROUP; i++) {
         if (wf->steps[i].kind != STEP_LLM) continue;

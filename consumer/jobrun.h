@@ -141,8 +141,9 @@ struct jobrun_step {
     const char *id; /* borrowed until the record is through */
     int64_t item;
 };
-/* Waits for its turn with nothing in hand, and it is far: could be sat out in a delay topic. */
-bool jobrun_may_park(const struct jobrun *r);
+/* Waits for its turn with nothing in hand, and it is far: better sat out in a delay topic.
+ * is_tight: the worker has not many places left. */
+bool jobrun_may_park(const struct jobrun *r, bool is_tight);
 void jobrun_park(struct jobrun *r);
 void jobrun_tell_waiting(struct jobrun *r); /* job.waiting as r->wait has it */
 /* Writes a checkpoint record. False: no memory. */

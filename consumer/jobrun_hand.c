@@ -38,12 +38,11 @@ static enum topic jobrun_tier(const struct jobrun *r)
     return t == TOPIC_COUNT ? TOPIC_CONT : t;
 }
 
-/* Told already, unless the end was moved by a deadline or a tier. */
+/* One that waited for its turn was told why and until when already. */
 static void jobrun_tell_parked(struct jobrun *r)
 {
-    if (!r->wait.reason) r->wait = (struct call_wait){.reason = "retry"};
-    if (r->is_paced && r->wait.until_wall_ms == r->due_ms) return;
-    r->wait.until_wall_ms = r->due_ms;
+    if (r->is_paced) return;
+    r->wait = (struct call_wait){.reason = "retry", .until_wall_ms = r->due_ms};
     jobrun_tell_waiting(r);
 }
 

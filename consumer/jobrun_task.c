@@ -8,6 +8,8 @@
 enum {
     JOBRUN_PARK_MS = 60000,
     JOBRUN_PARK_PACED_MS = 5000, /* shorter waits for a turn are not worth the way */
+    JOBRUN_PARKED_MAX_MS = 300000,
+    JOBRUN_PARKED_TENANT_MS = 3600000,
     JOBRUN_SURE_MS = 500,
     JOBRUN_MOVED_MS = 5000
 };
@@ -416,18 +418,27 @@ static void jobrun_do_charge(struct jobrun *r, const struct task_effect *e)
     r->charge_microusd = 0;
 }
 
-bool jobrun_may_park(const struct jobrun *r)
+/* A plain line gets shorter by itself, and its jobs are few (gate.c). What is waited for otherwise
+ * may take long, and a spent tenant's jobs would stand in the way of others. */
+bool jobrun_may_park(const struct jobrun *r, bool is_tight)
 {
-    const struct clock *clock = r->w->ports.clock;
-    return r->state == JOBRUN_RUNNING && r->is_paced && !r->is_parking && !r->records.count &&
-           !r->ops && r->wait.until_wall_ms - clock->wall_ms >= JOBRUN_PARK_PACED_MS &&
+    int64_t left = r->wait.until_wall_ms - r->w->ports.clock->wall_ms;
+    bool is_tenant = !r->wait.on;
+    if (r->state != JOBRUN_RUNNING || !r->is_paced || r->is_parking || r->records.count || r->ops)
+        return false;
+    if (strcmp(r->wait.reason, "budget") == 0 || strcmp(r->wait.reason, "concurrency") == 0)
+        return false;
+    return left >= (is_tight || is_tenant ? JOBRUN_PARK_PACED_MS : JOBRUN_PARK_MS) &&
            task_may_park(r->task);
 }
 
+/* Not for longer than it would be a pity about: the provider may be well again, or paid. */
 void jobrun_park(struct jobrun *r)
 {
+    int64_t latest =
+        r->w->ports.clock->wall_ms + (r->wait.on ? JOBRUN_PARKED_MAX_MS : JOBRUN_PARKED_TENANT_MS);
     r->is_parking = true;
-    r->due_ms = r->wait.until_wall_ms;
+    r->due_ms = r->wait.until_wall_ms < latest ? r->wait.until_wall_ms : latest;
     task_drain(r->task, jobrun_now(r));
     jobrun_pump(r);
 }

@@ -393,6 +393,14 @@ struct pacer_place *pacer_line_first(const struct pacer_line *l)
     return p;
 }
 
+size_t pacer_line_offered(const struct pacer_line *l)
+{
+    int64_t n = 0;
+    for (enum job_class c = 0; c < CLASS_COUNT; c++)
+        for (enum pace_rank r = 0; r < PACE_RANK_COUNT; r++) n += l->classes[c].sums[r].calls;
+    return (size_t)n;
+}
+
 enum pace_rank pacer_line_rank(const struct pacer_line *l)
 {
     enum pace_rank r = 0;

@@ -40,6 +40,7 @@ pacer_line_first(const struct pacer_line *l); /* left in the line; NULL: nobody 
 /* Takes it out and charges its flow, which is kept for it until pacer_flow_unref. */
 struct pacer_flow *pacer_line_take(struct pacer_line *l, struct pacer_place *p, int64_t now_ms);
 size_t pacer_line_count(const struct pacer_line *l);
+size_t pacer_line_offered(const struct pacer_line *l); /* without those of blocked flows */
 enum pace_rank
 pacer_line_rank(const struct pacer_line *l); /* of the first; PACE_RANK_COUNT: nobody */
 /* What waits, by rank, for a trade. */

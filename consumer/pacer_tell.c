@@ -66,14 +66,14 @@ bool pacer_is_long(const struct pacer *p, size_t group)
 {
     struct pacer_group *g = &p->groups[group];
     int64_t most = 0;
-    size_t out = 0;
     if (!g->provider) return false; /* its jobs fail, and say why */
+    size_t offered = pacer_line_offered(g->line);
+    size_t out = pacer_line_count(g->line) - offered; /* of spent tenants: in nobody's way */
     pacer_lately_roll(g);
     for (size_t i = 0; i < PACER_LATELY; i++) most += g->lately[i];
     if (most < PACER_LINE_LEAST) most = PACER_LINE_LEAST;
     for (size_t i = 0; i < g->key_count; i++) out += g->keys[i].in_flight;
-    return (int64_t)pacer_line_count(g->line) >= most ||
-           (g->jobs > out && (int64_t)(g->jobs - out) >= most);
+    return (int64_t)offered >= most || (g->jobs > out && (int64_t)(g->jobs - out) >= most);
 }
 
 void pacer_begun(struct pacer *p, size_t group)

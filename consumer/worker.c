@@ -17,6 +17,7 @@ enum {
     WORKER_INTAKE_TURN = 256,
     WORKER_START_TURN = 512,
     WORKER_COMMIT_MS = 1000,
+    WORKER_PARK_TURN = 256,
     WORKER_JOBS_SLACK = 4096 /* closers beyond max_jobs */
 };
 
@@ -197,9 +198,25 @@ static int64_t worker_send_by(void *arg)
     return until > 0 ? until : 1;
 }
 
+/* Who waits for long gives its place to others. */
+static void worker_park(struct worker *w)
+{
+    size_t max = (size_t)w->ports.config->consumer.max_jobs, left = WORKER_PARK_TURN;
+    bool is_tight = w->run_list.count * 2 >= max;
+    if (!worker_may_start(w)) return;
+    for (struct list_link *k = list_first(&w->paced), *next; k && left; k = next) {
+        struct jobrun *r = LIST_ITEM(k, struct jobrun, paced);
+        next = list_next(&w->paced, k);
+        if (!jobrun_may_park(r, is_tight)) continue;
+        jobrun_park(r);
+        left--;
+    }
+}
+
 static void worker_on_commit_timer(void *arg)
 {
     struct worker *w = arg;
+    worker_park(w);
     for (struct list_link *k = list_first(&w->home_list); k; k = list_next(&w->home_list, k)) {
         struct home *h = LIST_ITEM(k, struct home, link);
         home_commit(h);
