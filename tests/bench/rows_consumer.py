@@ -1,10 +1,15 @@
 """The rows with a consumer: no-op jobs, the latency of an idle system, and the memory of streaming calls."""
 
+import json
+import os
 import socket
+import subprocess
+import sys
 import time
 
 from . import jobs
-from .measure import BenchError, Meter, median, medians, per_operation, rss_kb, settle, tool
+from .conditions import Ends, Watched
+from .measure import ROOT, BenchError, Meter, median, medians, per_operation, rss_kb, settle, tool
 from .rows_gateway import PARTS, broker_topic
 
 ALL = {"consumer": "consumer-1", **PARTS}
@@ -12,39 +17,40 @@ NOOP_JOBS = 30_000
 NOOP_LIMIT_S = 90
 PARTITIONS = 8
 CALLS = 2_000
+CLIENT_CALLS = 1_000
 
 
-def _left(client, stack):
-    return int(client.get("q:{local-1}") or 0)
+def _wait_left(stack, most, limit_s):
+    """Until at most so many of the tenant's jobs have not ended."""
+    with Watched(stack.redis_url) as watched:
+        return watched.until("jobs left", lambda client: int(client.get("q:{local-1}") or 0), lambda left: left <= most, limit_s)
 
 
-def _wait_left(client, stack, most, limit_s):
-    until = time.monotonic() + limit_s
-    while (left := _left(client, stack)) > most:
-        if time.monotonic() > until:
-            raise BenchError(f"{left} jobs are left after {limit_s} s")
-        time.sleep(0.005)
-    return left
-
-
-def _wait_built(client, limit_s=30):
+def _wait_built(stack, limit_s=30):
     """Until the view of every home is whole: a rebuild is not what this row is about."""
-    until = time.monotonic() + limit_s
-    while len(client.keys("built:*")) < PARTITIONS:
-        if time.monotonic() > until:
-            raise BenchError(f"not all homes are built after {limit_s} s")
-        time.sleep(0.05)
+    keys = [f"built:{{{p}}}" for p in range(PARTITIONS)]
+    boot = jobs.connect(stack).info("server")["run_id"].encode()
+    with Watched(stack.redis_url) as watched:
+        watched.until("homes built", lambda client: sum(mark == boot for mark in client.mget(keys)),
+                      lambda built: built == PARTITIONS, limit_s)
+
+
+def _last_of_homes(path):
+    with open(path, encoding="ascii") as file:
+        return list({jobs.home(line): line.split()[0] for line in file}.values())
 
 
 def _noop_once(stack, client):
-    _wait_built(client)
+    _wait_built(stack)
     stack.stop_part("consumer-1")
-    jobs.submit(stack, NOOP_JOBS, connections=128)
+    ids = jobs.submit(stack, NOOP_JOBS, connections=128)
     settle(stack, PARTS)
-    stack.start_part("consumer-1", wait=False)
-    first = _wait_left(client, stack, NOOP_JOBS - 1, 60)
-    meter = Meter(stack, ALL)
-    _wait_left(client, stack, 0, NOOP_LIMIT_S)
+    with Ends(client, _last_of_homes(ids)) as last:
+        stack.start_part("consumer-1", wait=False)
+        first = _wait_left(stack, NOOP_JOBS - 1, 60)
+        meter = Meter(stack, ALL)
+        last.wait(NOOP_LIMIT_S)
+    _wait_left(stack, 0, NOOP_LIMIT_S)
     used, seconds = meter.used_us()
     settle(stack, ALL)
     meter.begin()
@@ -140,8 +146,29 @@ def idle(stack, rounds=2, count=300):
 
 # --- memory of a streaming call -----------------------------------------------------------------------------------
 
-def _in_flight(stack):
+def _wait_calls(stack, limit_s):
+    """Until the worker's heartbeat says that all calls are out; how many the provider counts then."""
+    keys = jobs.connect(stack).keys("w:consumer-1:*")
+    with Watched(stack.redis_url) as watched:
+        watched.until("calls out", lambda client: sum(json.loads(beat or "{}").get("calls", 0) for beat in client.mget(keys)),
+                      lambda calls: calls >= CALLS, limit_s)
     return stack.sim.stats()["total"]["in_flight"]
+
+
+def _client_alone(stack):
+    """KB a streaming call costs our HTTP client and nothing else, plain and over TLS (HTTP/1.1: a connection a call)."""
+    folder = stack.state.path("slowstream")
+    os.makedirs(folder, exist_ok=True)
+    server = subprocess.Popen([sys.executable, "-m", "tests.bench.slowstream", folder], cwd=ROOT, stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True)
+    try:
+        ports = dict(server.stdout.readline().split() for _ in range(2))
+        plain = tool("callhold", url=f"http://127.0.0.1:{ports['plain']}/", calls=CLIENT_CALLS)
+        tls = tool("callhold", url=f"https://127.0.0.1:{ports['tls']}/", calls=CLIENT_CALLS, ca=os.path.join(folder, "cert.pem"))
+    finally:
+        server.stdin.close()
+        server.wait(10)
+    return {"plain_kb": plain["kb_per_call"], "tls_kb": tls["kb_per_call"], "calls": CLIENT_CALLS}
 
 
 def calls(stack):
@@ -153,10 +180,9 @@ def calls(stack):
     settle(stack, {"consumer": "consumer-1"}, 3)
     before = rss_kb(stack.pid("consumer-1"))
     jobs.submit(stack, CALLS, workflow="hello", value={"name": "Ada"})
-    until = time.monotonic() + 40
-    while (now := _in_flight(stack)) < CALLS and time.monotonic() < until:
-        time.sleep(0.1)
+    now = _wait_calls(stack, 50)
     if now < CALLS * 0.8:
         raise BenchError(f"only {now} calls came into flight")
     after = rss_kb(stack.pid("consumer-1"))
-    return {"kb_per_call": (after - before) / now, "calls": now, "before_kb": before, "after_kb": after}
+    return {"kb_per_call": (after - before) / now, "calls": now, "before_kb": before, "after_kb": after,
+            "client": _client_alone(stack)}
