@@ -38,6 +38,7 @@ struct home *home_new(struct worker *w, uint32_t partition)
     list_init(&h->closing);
     list_init(&h->askings);
     list_init(&h->untold);
+    for (size_t i = 0; i < CLASS_COUNT; i++) list_init(&h->aside[i]);
     h->known = known_new(HOME_JOBS_MAX, HOME_ENDED_MAX);
     ok = h->known != NULL;
     if (ok) known_on_forget(h->known, home_key_forget, h);
@@ -282,8 +283,8 @@ static bool home_has_caught_up(struct home *h)
     if (h->has_caught_up) return true;
     for (enum topic t = 0; t < TOPIC_STATE; t++) {
         bool is_waiting = (topic_delay_ms(t) && h->heads[t - TOPIC_DELAY_5S]) ||
-                          (t == TOPIC_SPILL_INTERACTIVE && h->aside[CLASS_INTERACTIVE]) ||
-                          (t == TOPIC_SPILL_BULK && h->aside[CLASS_BULK]);
+                          (t == TOPIC_SPILL_INTERACTIVE && h->aside[CLASS_INTERACTIVE].count) ||
+                          (t == TOPIC_SPILL_BULK && h->aside[CLASS_BULK].count);
         if (h->next[t] < h->high[t] && !is_waiting && window_base(h->windows[t]) < h->high[t])
             return false;
     }

@@ -28,17 +28,17 @@ struct home {
     int64_t state_low;         /* and the beginning */
     struct item
         *heads[HOME_DELAYS]; /* of the delay tiers: waits for its time, the tier is not read on */
-    struct item
-        *aside[CLASS_COUNT]; /* of the spill topics: waits for its tenant's line, likewise */
-    struct keyed *keyed;     /* NULL while ASKING */
-    struct list awaiting;    /* runs that wait for the tail */
-    struct list blocked;     /* items that wait for the view to be built */
-    struct list held;        /* items the log has to say something about */
-    struct list closing;     /* jobs with is_closing that nobody is closing right now */
-    struct list askings;     /* questions about one job that are out */
-    struct list untold;      /* items of new jobs, by age: Redis may not have heard of them */
-    struct timer timer;      /* asking again; then heads, held items, jobs to close */
-    unsigned ops;            /* answers awaited */
+    struct list
+        aside[CLASS_COUNT]; /* of the spill topics: wait for their tenant's line, likewise */
+    struct keyed *keyed;    /* NULL while ASKING */
+    struct list awaiting;   /* runs that wait for the tail */
+    struct list blocked;    /* items that wait for the view to be built */
+    struct list held;       /* items the log has to say something about */
+    struct list closing;    /* jobs with is_closing that nobody is closing right now */
+    struct list askings;    /* questions about one job that are out */
+    struct list untold;     /* items of new jobs, by age: Redis may not have heard of them */
+    struct timer timer;     /* asking again; then heads, held items, jobs to close */
+    unsigned ops;           /* answers awaited */
     bool is_built, has_caught_up;
     struct rebuild *rebuild;
     /* commits */

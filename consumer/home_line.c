@@ -16,7 +16,7 @@
 #include "consumer/foreign.h"
 #include "schemas/event.h"
 
-enum { HOME_TELL_TURN = 64, HOME_TELL_MAX = 1024 };
+enum { HOME_TELL_TURN = 64, HOME_TELL_MAX = 1024, HOME_ASIDE_LOOK = 256 };
 
 static bool home_is_of(const struct item *it, enum topic interactive, enum topic bulk)
 {
@@ -177,22 +177,25 @@ static bool home_sets_aside(struct home *h, struct item *it)
         return false;
     if (home_is_of(it, TOPIC_JOBS_INTERACTIVE, TOPIC_JOBS_BULK))
         return spill_wants(w->spill, item_lane(it), tenant, it->head.boost) && home_spill(h, it);
-    struct item **aside = &h->aside[it->head.cls];
-    if (!home_is_of(it, TOPIC_SPILL_INTERACTIVE, TOPIC_SPILL_BULK) || *aside ||
+    if (!home_is_of(it, TOPIC_SPILL_INTERACTIVE, TOPIC_SPILL_BULK) ||
         spill_admits(w->spill, item_lane(it), tenant))
         return false;
     it->state = ITEM_ASIDE;
-    *aside = it;
+    list_push(&h->aside[it->head.cls], &it->waiting);
     return true;
 }
 
 void home_wake_aside(struct home *h)
 {
     for (size_t i = 0; i < CLASS_COUNT; i++) {
-        struct item *it = h->aside[i];
-        if (!it || !spill_admits(h->w->spill, item_lane(it), view_of(it->head.tenant))) continue;
-        h->aside[i] = NULL;
-        home_queue(h, it);
+        size_t left = HOME_ASIDE_LOOK;
+        for (struct list_link *k = list_first(&h->aside[i]), *next; k && left; k = next, left--) {
+            struct item *it = LIST_ITEM(k, struct item, waiting);
+            next = list_next(&h->aside[i], k);
+            if (!spill_admits(h->w->spill, item_lane(it), view_of(it->head.tenant))) continue;
+            list_remove(&h->aside[i], k);
+            home_queue(h, it);
+        }
     }
 }
 
@@ -240,13 +243,14 @@ void home_take(struct item *it)
     struct home *h = it->home;
     spill_start(h->w->spill, &it->place);
     if (it->keyed.state == KEYED_LINED) keyed_take(h->keyed, &it->keyed, &it->job->hold);
-    h->w->is_readable |= h->aside[it->head.cls] != NULL; /* the line is shorter now */
+    h->w->is_readable |= h->aside[it->head.cls].count > 0; /* the line is shorter now */
 }
 
 void item_leave_line(struct worker *w, struct item *it)
 {
     struct home *h = it->home;
     if (it->keyed.state != KEYED_OUT) keyed_leave(h->keyed, &it->keyed);
-    if (h && h->aside[it->head.cls] == it) h->aside[it->head.cls] = NULL;
+    if (it->state == ITEM_ASIDE && list_linked(&it->waiting))
+        list_remove(&h->aside[it->head.cls], &it->waiting);
     if (spill_leave(w->spill, &it->place)) w->is_readable = true;
 }

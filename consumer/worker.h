@@ -39,7 +39,8 @@ bool worker_is_ready(const struct worker *w, struct buf *reason);
 enum worker_state { WORKER_ACTIVE, WORKER_QUIESCING, WORKER_DRAINING, WORKER_DRAINED };
 struct worker_stats {
     enum worker_state state;
-    size_t homes, homes_ready, running, queued, foreign, sleeping, calls, calls_waiting, item_bytes;
+    size_t homes, homes_ready, running, queued, keyed, foreign, sleeping, calls, calls_waiting,
+        item_bytes;
     uint64_t started, ended, handed, dropped;
     bool is_fenced;
 };

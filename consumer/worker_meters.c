@@ -110,15 +110,18 @@ void worker_meters_init(struct worker_meters *w, struct call_meters *calls, stru
 
 void worker_stats(const struct worker *w, struct worker_stats *ret)
 {
-    size_t ready = 0;
-    for (struct list_link *k = list_first(&w->home_list); k; k = list_next(&w->home_list, k))
-        ready += LIST_ITEM(k, struct home, link)->state == HOME_READY &&
-                 LIST_ITEM(k, struct home, link)->is_built;
+    size_t ready = 0, keyed = 0;
+    for (struct list_link *k = list_first(&w->home_list); k; k = list_next(&w->home_list, k)) {
+        const struct home *h = LIST_ITEM(k, struct home, link);
+        ready += h->state == HOME_READY && h->is_built;
+        keyed += h->keyed ? keyed_waiting(h->keyed) : 0;
+    }
     *ret = (struct worker_stats){.state = w->state,
                                  .homes = w->home_list.count,
                                  .homes_ready = ready,
                                  .running = w->run_list.count,
                                  .queued = gate_count(w),
+                                 .keyed = keyed,
                                  .foreign = foreign_count(w->foreign),
                                  .sleeping = w->sleeping,
                                  .calls = pacer_in_flight(w->pacer),
@@ -137,6 +140,7 @@ void worker_refresh_metrics(struct worker *w)
     worker_stats(w, &s);
     metric_set(w->meters.running, (double)s.running);
     metric_set(w->meters.queued, (double)s.queued);
+    metric_set(w->meters.keyed, (double)s.keyed);
     metric_set(w->meters.foreign, (double)s.foreign);
     metric_set(w->meters.calls, (double)s.calls);
     metric_set(w->meters.calls_waiting, (double)s.calls_waiting);

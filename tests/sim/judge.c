@@ -401,6 +401,15 @@ void judge_blame_unended(struct judge *j)
     }
 }
 
+/* Limits of keys, by the log. */
+static void judge_keys(const struct verdict *v)
+{
+    size_t one = judge_key_most(v->j, "one:"), two = judge_key_most(v->j, "two:");
+
+    if (one > PLANT_KEY_ONE) plant_blame(v->j->plant, "F: %zu jobs of a key at once, %d may be", one, PLANT_KEY_ONE);
+    if (two > PLANT_KEY_TWO) plant_blame(v->j->plant, "F: %zu jobs of a key at once, %d may be", two, PLANT_KEY_TWO);
+}
+
 void judge_all(struct judge *j, struct crowd *crowd, const struct judge_expect *expect)
 {
     const struct verdict v = {.j = j, .crowd = crowd, .expect = expect};
@@ -429,4 +438,5 @@ void judge_all(struct judge *j, struct crowd *crowd, const struct judge_expect *
     }
     judge_lists(&v);
     judge_left_over(&v);
+    judge_keys(&v);
 }

@@ -38,5 +38,9 @@ int32_t judged_home(const struct judged *d);
 int64_t judged_start_epoch(const struct judged *d, size_t index); /* 0: there is none */
 const char *judged_error(const struct judged *d);  /* code of a failed end; "" */
 size_t judge_dead_letters(struct judge *j, const char *id);
+size_t judge_starts_between(struct judge *j, int64_t from_ms, int64_t to_ms); /* first ones, of all jobs */
+int64_t judged_first_start_ms(const struct judged *d);                        /* -1: not started */
+/* Most jobs of one key that stood started and not ended at once, by the log. key: its beginning. */
+size_t judge_key_most(struct judge *j, const char *key);
 
 #endif

@@ -49,6 +49,7 @@ static void read_intake(struct judge *j, enum topic t, const struct record_in *r
     (void)view_copy(record_header(rec, "fp"), r.fp, sizeof r.fp);
     if (!d->deadline_ms) d->deadline_ms = number(rec, "deadline-ms", 0);
     if (!d->tenant[0]) (void)view_copy(record_header(rec, "tenant"), d->tenant, sizeof d->tenant);
+    if (!d->key[0]) (void)view_copy(record_header(rec, "key"), d->key, sizeof d->key);
     d->records = grown(d->records, d->record_count, sizeof *d->records);
     d->records[d->record_count++] = r;
     if ((size_t)rec->offset >= *max) {
@@ -254,6 +255,52 @@ size_t judge_dead_letters(struct judge *j, const char *id)
     const struct judged *d = judge_find(j, id);
 
     return d ? d->dead_letters : 0;
+}
+
+int64_t judged_first_start_ms(const struct judged *d)
+{
+    return d->start_count ? d->starts[0].at_ms : -1;
+}
+
+size_t judge_starts_between(struct judge *j, int64_t from_ms, int64_t to_ms)
+{
+    size_t n = 0;
+
+    judge_read(j);
+    for (size_t i = 0; i < j->count; i++) {
+        int64_t at = judged_first_start_ms(j->jobs[i]);
+
+        n += at > from_ms && at <= to_ms;
+    }
+    return n;
+}
+
+/* Jobs of a key lie in one home, so their order in its log is the order of what happened. */
+static size_t key_at_once(const struct judge *j, const struct judged *d)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < j->count; i++) {
+        const struct judged *o = j->jobs[i];
+
+        n += o->start_count && strcmp(o->key, d->key) == 0 && strcmp(o->tenant, d->tenant) == 0 &&
+             o->starts[0].offset <= d->starts[0].offset && (!o->has_end || o->end_offset > d->starts[0].offset);
+    }
+    return n;
+}
+
+size_t judge_key_most(struct judge *j, const char *key)
+{
+    size_t most = 0;
+
+    judge_read(j);
+    for (size_t i = 0; i < j->count; i++) {
+        const struct judged *d = j->jobs[i];
+        size_t n = d->start_count && strncmp(d->key, key, strlen(key)) == 0 ? key_at_once(j, d) : 0;
+
+        if (n > most) most = n;
+    }
+    return most;
 }
 
 size_t judged_calls(const struct judged *d, struct plant *p, const char *step, enum call_outcome outcome)

@@ -25,7 +25,7 @@ struct judged_checkpoint {
 struct judged {
     char id[40];
     int32_t home;
-    char tenant[TENANT_MAX];
+    char tenant[TENANT_MAX], key[32];
     struct judged_record *records;
     size_t record_count;
     struct judged_start *starts;

@@ -7,7 +7,7 @@
 
 static const struct named_case *case_at(size_t index)
 {
-    const struct named_case *lists[] = {named_cases_ends(), named_cases_loss(), named_cases_life()};
+    const struct named_case *lists[] = {named_cases_ends(), named_cases_loss(), named_cases_life(), named_cases_fair()};
 
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         for (const struct named_case *c = lists[i]; c->name; c++)
@@ -38,6 +38,7 @@ bool named_run(size_t index, bool trace, const struct workflows *ws, struct plan
     assert(n);
     o.plant.partitions = c->partitions;
     o.plant.max_jobs = 100;
+    o.plant.window = c->window;
     o.plant.heartbeat_ms = 5000;
     o.workers = c->workers;
     o.gateways = c->gateways;

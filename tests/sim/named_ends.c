@@ -196,15 +196,15 @@ static void retry_before_reading(struct named *n)
 const struct named_case *named_cases_ends(void)
 {
     static const struct named_case cases[] = {
-        {"late-terminal", 1, 2, 1, late_terminal},
-        {"late-terminal-too-early", 1, 2, 1, late_terminal_too_early},
-        {"wipe-between-terminals", 1, 2, 1, wipe_between_terminals},
-        {"void-end", 1, 2, 1, void_end},
-        {"void-end-then-wipe", 1, 2, 1, void_end_then_wipe},
-        {"two-ends", 1, 3, 1, two_ends},
-        {"end-not-read-yet", 4, 2, 1, end_not_read_yet},
-        {"retry-before-reading", 1, 2, 1, retry_before_reading},
-        {NULL, 0, 0, 0, NULL},
+        {"late-terminal", 1, 2, 1, late_terminal, 0},
+        {"late-terminal-too-early", 1, 2, 1, late_terminal_too_early, 0},
+        {"wipe-between-terminals", 1, 2, 1, wipe_between_terminals, 0},
+        {"void-end", 1, 2, 1, void_end, 0},
+        {"void-end-then-wipe", 1, 2, 1, void_end_then_wipe, 0},
+        {"two-ends", 1, 3, 1, two_ends, 0},
+        {"end-not-read-yet", 4, 2, 1, end_not_read_yet, 0},
+        {"retry-before-reading", 1, 2, 1, retry_before_reading, 0},
+        {NULL, 0, 0, 0, NULL, 0},
     };
     return cases;
 }

@@ -123,12 +123,12 @@ static void owner_killed(struct named *n)
 const struct named_case *named_cases_life(void)
 {
     static const struct named_case cases[] = {
-        {"kills-its-worker", 1, 2, 1, kills_its_worker},
-        {"ten-drains", 1, 3, 1, ten_drains},
-        {"same-key-other-payload", 4, 2, 2, same_key},
-        {"broker-pause", 4, 2, 2, broker_pause},
-        {"owner-killed", 4, 2, 1, owner_killed},
-        {NULL, 0, 0, 0, NULL},
+        {"kills-its-worker", 1, 2, 1, kills_its_worker, 0},
+        {"ten-drains", 1, 3, 1, ten_drains, 0},
+        {"same-key-other-payload", 4, 2, 2, same_key, 0},
+        {"broker-pause", 4, 2, 2, broker_pause, 0},
+        {"owner-killed", 4, 2, 1, owner_killed, 0},
+        {NULL, 0, 0, 0, NULL, 0},
     };
     return cases;
 }

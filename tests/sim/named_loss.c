@@ -265,18 +265,18 @@ static void cursor_like_the_end(struct named *n)
 const struct named_case *named_cases_loss(void)
 {
     static const struct named_case cases[] = {
-        {"wipe-and-clock-back", 1, 2, 1, wipe_and_step_back},
-        {"lost-tail", 4, 2, 2, lost_tail},
-        {"cancel-then-wipe", 4, 2, 1, cancel_then_wipe},
-        {"cancel-then-wipe-elsewhere", 4, 2, 1, cancel_then_wipe_elsewhere},
-        {"release-lost", 4, 2, 1, release_lost},
-        {"zombie-wakes-in-a-wiped-redis", 1, 2, 1, zombie_wakes_in_a_wiped_redis},
-        {"zombie-meets-a-wipe", 1, 2, 1, zombie_meets_a_wipe},
-        {"admit-lost", 4, 2, 1, admit_lost},
-        {"admit-lost-without-workers", 4, 2, 1, admit_lost_without_workers},
-        {"rebuild-before-reading", 4, 2, 1, rebuild_before_reading},
-        {"cursor-like-the-end", 4, 2, 1, cursor_like_the_end},
-        {NULL, 0, 0, 0, NULL},
+        {"wipe-and-clock-back", 1, 2, 1, wipe_and_step_back, 0},
+        {"lost-tail", 4, 2, 2, lost_tail, 0},
+        {"cancel-then-wipe", 4, 2, 1, cancel_then_wipe, 0},
+        {"cancel-then-wipe-elsewhere", 4, 2, 1, cancel_then_wipe_elsewhere, 0},
+        {"release-lost", 4, 2, 1, release_lost, 0},
+        {"zombie-wakes-in-a-wiped-redis", 1, 2, 1, zombie_wakes_in_a_wiped_redis, 0},
+        {"zombie-meets-a-wipe", 1, 2, 1, zombie_meets_a_wipe, 0},
+        {"admit-lost", 4, 2, 1, admit_lost, 0},
+        {"admit-lost-without-workers", 4, 2, 1, admit_lost_without_workers, 0},
+        {"rebuild-before-reading", 4, 2, 1, rebuild_before_reading, 0},
+        {"cursor-like-the-end", 4, 2, 1, cursor_like_the_end, 0},
+        {NULL, 0, 0, 0, NULL, 0},
     };
     return cases;
 }

@@ -56,10 +56,12 @@ struct named_case {
     int32_t partitions;
     size_t workers, gateways;
     void (*play)(struct named *n);
+    int64_t window; /* consumer.window; 0 = default */
 };
 /* Each file's, up to one without a name. */
 const struct named_case *named_cases_ends(void);
 const struct named_case *named_cases_loss(void);
 const struct named_case *named_cases_life(void);
+const struct named_case *named_cases_fair(void);
 
 #endif

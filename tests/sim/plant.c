@@ -28,8 +28,10 @@ static void put_config(struct buf *out, const struct plant_options *o)
     buf_printf(out, "kafka: {topic_prefix: \"sim.\", partitions: %d, replication_factor: 1, session_timeout: %dms, message_timeout: %dms}\n", (int)o->partitions,
                PLANT_SESSION_MS, PLANT_MESSAGE_MS);
     buf_printf(out, "gateway: {heartbeat: %lldms, retry: 100ms, watcher_bytes_max: 4096}\n", (long long)o->heartbeat_ms);
-    buf_printf(out, "consumer: {lease_ttl: %dms, drain_timeout: 5s, max_attempts: 3, max_jobs: %lld}\n", PLANT_LEASE_MS,
-               (long long)o->max_jobs);
+    buf_printf(out, "consumer: {lease_ttl: %dms, drain_timeout: 5s, max_attempts: 3, max_jobs: %lld, window: %lld}\n", PLANT_LEASE_MS,
+               (long long)o->max_jobs, (long long)(o->window ? o->window : 1000));
+    buf_printf(out, "keys: [{match: \"one:*\", concurrency: %d}, {match: \"two:*\", concurrency: %d, per_minute: 120}]\n", PLANT_KEY_ONE,
+               PLANT_KEY_TWO);
     buf_printf(out, "retention: {results: 7d, events: %lldms}\n", (long long)(o->events_ms ? o->events_ms : 24 * 3600 * 1000));
     buf_put_str(out, "providers: {main: {kind: openai, base_url: \"http://provider.example/v1\"}}\n");
     char rate[64] = "";

@@ -18,6 +18,7 @@ struct plant_options {
     int64_t requests_per_minute;       /* of every model; 0 = no limit */
     bool learns;                       /* unknown limits are found by a ramp; else there are none */
     int64_t max_jobs;                  /* of a worker at once */
+    int64_t window;                    /* consumer.window; 0 = default */
     int64_t heartbeat_ms;              /* of quiet streams */
     int64_t events_ms;                 /* retention of ended streams; 0 = a day */
 };
@@ -36,6 +37,8 @@ struct plant {
 
 enum { PLANT_LEASE_MS = 3000, PLANT_SESSION_MS = 6000, PLANT_MESSAGE_MS = 5000 };
 enum { PLANT_TENANTS = 3 };
+/* Limits of keys: "one:..." one job at once, "two:..." two. */
+enum { PLANT_KEY_ONE = 1, PLANT_KEY_TWO = 2 };
 extern const char *const plant_tenants[PLANT_TENANTS];
 extern const char *const plant_keys[PLANT_TENANTS]; /* bare API keys */
 

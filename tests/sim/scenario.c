@@ -9,7 +9,8 @@ enum { FAULTS_FROM_MS = 1500, FAULTS_UNTIL_MS = 40000, SUBMITS_UNTIL_MS = 34000,
 
 struct scenario {
     struct stage stage;
-    bool is_calm;
+    bool is_calm, is_fair; /* is_fair: small windows, keys, priorities */
+    struct rng own;        /* of what came later: the other seeds keep their story */
     char poison[CROWD_JOBS_MAX]; /* by index of the crowd's job */
     unsigned kills;
 };
@@ -336,7 +337,7 @@ static void on_call(void *arg, const struct call_entry *e)
 struct wish {
     struct scenario *s;
     struct crowd_wish w;
-    char input[120], members[120], key[32];
+    char input[120], members[180], key[32];
     bool is_poison;
     unsigned copies; /* at once, under one key; the last with another payload */
     bool is_other;
@@ -400,6 +401,9 @@ static void fill_members(struct scenario *s, struct wish *q)
     else if (chance(s, 12) == 0)
         buf_printf(&out, ",\"deadline\":\"%llds\"", (long long)(1 + chance(s, 20)));
     if (chance(s, 6) == 0) buf_printf(&out, ",\"metadata\":{\"m\":%lld}", (long long)chance(s, 9));
+    if (s->is_fair && rng_below(&s->own, 2))
+        buf_printf(&out, ",\"key\":\"%s:%d\"", rng_below(&s->own, 2) ? "one" : "two", (int)rng_below(&s->own, 2));
+    if (s->is_fair && rng_below(&s->own, 3) == 0) buf_printf(&out, ",\"priority\":%d", (int)rng_below(&s->own, 10));
     (void)view_copy(buf_view(&out), q->members, sizeof q->members);
     buf_fini(&out);
 }
@@ -477,6 +481,9 @@ bool scenario_run(uint64_t seed, bool trace, const struct workflows *ws, struct 
     o.workers = 2 + (size_t)rng_below(&rng, 3);
     o.gateways = 1 + (size_t)rng_below(&rng, 2);
     s->is_calm = rng_below(&rng, 12) == 0;
+    rng_seed(&s->own, seed ^ 0xfa17);
+    s->is_fair = seed % 3 == 1;
+    if (s->is_fair && rng_below(&s->own, 4)) o.plant.window = 8 + (int64_t)rng_below(&s->own, 24);
     stage_init(&s->stage, &o);
     plan(s);
     stage_run_for(&s->stage, FAULTS_UNTIL_MS);
