@@ -215,21 +215,4 @@ void fn_tell(struct fn *f, uint32_t home, int64_t age_ms, fn_done_cb *cb, void *
 void fn_rebuild(struct fn *f, const struct fn_job *job, int64_t epoch_floor, const char *status, fn_done_cb *cb,
                 void *arg);
 
-/* --- budgets (first form; all-or-nothing, server TIME) ---------------------------------------------------------- */
-struct fn_take {
-    struct view name;           /* model budget */
-    int64_t requests_per_minute, tokens_per_minute; /* 0 = no limit */
-    int64_t tokens;             /* estimate of this call */
-};
-struct fn_taken {
-    bool granted;
-    int64_t wait_ms; /* not granted: ask again after */
-};
-typedef void fn_take_cb(void *arg, const struct err *e, const struct fn_taken *t);
-void fn_take(struct fn *f, const struct fn_take *t, fn_take_cb *cb, void *arg);
-/* delta = used - estimated tokens (may be negative); refund_request gives the request back too (429). closed_for_ms
- * > 0: closes the budget for that long from now, by Redis' clock. */
-void fn_settle(struct fn *f, struct view name, int64_t delta_tokens, bool refund_request, int64_t closed_for_ms,
-               fn_done_cb *cb, void *arg);
-
 #endif

@@ -5,6 +5,7 @@
  * itself, so that the library sees only numbers it can count with. */
 #include "schemas/fn_pace.h"
 
+#include "common/base/hash.h"
 #include "schemas/fn_priv.h"
 #include <assert.h>
 
@@ -13,6 +14,7 @@ enum {
     PACE_ARGV_MAX = PACE_FIXED + 12 * PACE_RANK_COUNT + 12 + 9 * PACE_SETTLES_MAX +
                     4 * PACE_HISTORY_COUNT + 5 * PACE_FLOWS_MAX,
     PACE_RESET_MAX_MS = 3600000,
+    PACE_NAME_MAX = 120,
     PACE_ANSWER_FIXED = 28,
     PACE_VIEW_FIXED = 17,
     PACE_VIEW_DIM = 8
@@ -44,11 +46,25 @@ static void pace_arg_count(struct pace_args *a, int64_t n) /* never below zero *
     pace_arg_int(a, n > 0 ? n : 0);
 }
 
+/* A name too long for a key is cut, and a digest of all of it put at its end. */
+static struct view pace_short(struct view budget, char ret[PACE_NAME_MAX + 1])
+{
+    enum { DIGEST = 16, KEPT = PACE_NAME_MAX - 2 * DIGEST - 1 };
+    unsigned char sum[SHA256_BYTES];
+    if (budget.len <= PACE_NAME_MAX) return budget;
+    hash_sha256(budget, sum);
+    memcpy(ret, budget.ptr, KEPT);
+    ret[KEPT] = '~';
+    hash_hex(sum, DIGEST, ret + KEPT + 1);
+    return view_make(ret, PACE_NAME_MAX);
+}
+
 static void pace_arg_keys(struct pace_args *a, struct view budget)
 {
+    char name[PACE_NAME_MAX + 1];
     static const char *const tails[] = {"", ":s", ":f", ":w"};
     for (size_t i = 0; i < 4; i++) {
-        struct view key = fn_key(FN_KEY_BUDGET, budget, a->keys[i]);
+        struct view key = fn_key(FN_KEY_BUDGET, pace_short(budget, name), a->keys[i]);
         size_t n = strlen(tails[i]);
         assert(key.len + n < FN_KEY_MAX);
         memcpy(a->keys[i] + key.len, tails[i], n + 1);
@@ -145,7 +161,7 @@ static void pace_arg_lists(struct pace_args *a, const struct pace_trade *t)
         pace_arg(a, w->name);
         pace_arg_int(a, w->group);
         pace_arg_count(a, w->weight);
-        pace_arg_count(a, w->served);
+        pace_arg_int(a, w->served); /* may be taken back */
         pace_arg_int(a, w->is_waiting);
     }
 }

@@ -36,7 +36,6 @@ union fn_cb {
     fn_lease_cb *lease;
     fn_append_cb *append;
     fn_beat_cb *beat;
-    fn_take_cb *take;
     fn_pace_cb *pace;
     fn_pace_view_cb *pace_view;
     fn_usage_cb *usage;

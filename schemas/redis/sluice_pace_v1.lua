@@ -383,8 +383,8 @@ end
 -- One flow that a worker tells of; returns its rank.
 local function flow(g, e, group, served, waits, now)
     local at, w = group * 4, e[5]
-    g[at + 2] = g[at + 2] * math.exp((g[at + 3] - now) / 10000) + served
-    e[2] = e[2] * math.exp((e[3] - now) / 10000) + served
+    g[at + 2] = math.max(0, g[at + 2] * math.exp((g[at + 3] - now) / 10000) + served)
+    e[2] = math.max(0, e[2] * math.exp((e[3] - now) / 10000) + served)
     g[at + 3], e[3] = now, now
     local least = g[at + 4]
     if now - e[4] > 1000 and e[1] < least then e[1] = least end

@@ -408,69 +408,6 @@ local function build_end(keys, args)
     return 'ok'
 end
 
--- A budget is two buckets (requests, tokens) filled by the clock; hash: r, t what is in them (t may be a debt), ts when, b the
--- largest call since the token bucket was full, cl closed until. A bucket holds 2 % of a minute. In any minute no more than the
--- limit is taken: what a bucket can give at once (its size, or the largest call) is taken off the rate of its filling, and 1 % more.
-local function bucket(level, limit, size, largest, elapsed)
-    local once = largest > size and largest or size
-    if once > limit then once = limit end
-    local left = limit - once
-    if left < once and largest >= size then left = once end -- one such call a minute
-    local rate = left * 0.99 / 60000
-    level = level + elapsed * rate
-    return (level > size and size or level), rate
-end
-
--- keys: budget; args: requests-per-minute tokens-per-minute tokens
-local function rl_take(keys, args)
-    local call, key, now = redis.call, keys[1], now_ms()
-    local rpm, tpm, cost = tonumber(args[1]), tonumber(args[2]), tonumber(args[3])
-    local h = call('HMGET', key, 'r', 't', 'ts', 'b', 'cl')
-    local closed = tonumber(h[5] or 0)
-    local elapsed = now - tonumber(h[3] or now)
-    if elapsed < 0 then elapsed = 0 end
-    local r_size, t_size = rpm * 0.02, tpm * 0.02
-    if r_size < 1 then r_size = 1 end
-    local largest = tonumber(h[4] or 0)
-    local r, r_rate, t, t_rate = 1, 1, 0, 1
-    if rpm > 0 then r, r_rate = bucket(tonumber(h[1] or 1), rpm, r_size, 1, elapsed) end
-    if tpm > 0 then t, t_rate = bucket(tonumber(h[2] or t_size / 2), tpm, t_size, largest, elapsed) end
-    if t >= t_size then largest = 0 end
-
-    local need, wait = (cost < t_size and cost or t_size), 0
-    if closed > now then wait = closed - now end
-    if rpm > 0 and r < 1 then wait = math.max(wait, (1 - r) / r_rate) end
-    if tpm > 0 and t < need then wait = math.max(wait, (need - t) / t_rate) end
-    if wait == 0 then
-        if cost > largest then largest = cost end
-        if rpm > 0 then r = r - 1 end
-        if tpm > 0 then t = t - cost end
-    elseif h[3] then
-        return {0, math.ceil(wait)}
-    end
-    call('HSET', key, 'r', ('%.9g'):format(r), 't', ('%.9g'):format(t), 'ts', ('%.0f'):format(now),
-         'b', ('%.0f'):format(largest))
-    call('PEXPIRE', key, '600000')
-    if wait > 0 then return {0, math.ceil(wait)} end
-    return {1, 0}
-end
-
--- keys: budget; args: delta-tokens refund-request closed-for-ms
-local function rl_settle(keys, args)
-    local call, key = redis.call, keys[1]
-    local closed, ttl = tonumber(args[3]), 600000
-    if call('EXISTS', key) == 1 then
-        if args[1] ~= '0' then call('HINCRBYFLOAT', key, 't', ('%.0f'):format(-tonumber(args[1]))) end
-        if args[2] == '1' then call('HINCRBYFLOAT', key, 'r', '1') end
-    end
-    if closed > 0 then
-        local till = now_ms() + closed
-        if till > tonumber(call('HGET', key, 'cl') or 0) then call('HSET', key, 'cl', ('%.0f'):format(till)) end
-        call('PEXPIRE', key, ('%.0f'):format(ttl + closed))
-    end
-    return 'ok'
-end
-
 redis.register_function('sluice_v1_admit', admit)
 redis.register_function('sluice_v1_reserve', reserve)
 redis.register_function('sluice_v1_meta', meta)
@@ -490,5 +427,3 @@ redis.register_function('sluice_v1_tell', tell)
 redis.register_function('sluice_v1_told', told)
 redis.register_function('sluice_v1_beat', beat)
 redis.register_function('sluice_v1_unbeat', unbeat)
-redis.register_function('sluice_v1_rl_take', rl_take)
-redis.register_function('sluice_v1_rl_settle', rl_settle)

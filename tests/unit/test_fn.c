@@ -30,7 +30,6 @@ struct world {
     struct fn_lease lease;
     struct fn_appended appended;
     struct fn_canceled canceled;
-    struct fn_taken taken;
     struct fn_meta meta;
     char verdict[64], owner[64];
 };
@@ -68,12 +67,6 @@ static void on_cancel(void *arg, const struct err *e, const struct fn_canceled *
 {
     note(arg, e);
     if (a) ((struct world *)arg)->canceled = *a;
-}
-
-static void on_take(void *arg, const struct err *e, const struct fn_taken *a)
-{
-    note(arg, e);
-    if (a) ((struct world *)arg)->taken = *a;
 }
 
 static void on_done(void *arg, const struct err *e, struct view verdict)
@@ -1111,143 +1104,6 @@ static void test_boot_and_built(void **state)
     assert_false(w->meta.built);
 }
 
-/* --- budgets ------------------------------------------------------------------------------------ */
-
-/* The library with its clock in a key, so that hours pass in a test. */
-static void load_with_clock(struct world *w)
-{
-    const struct embed_file *lua = embed_find("schemas/redis/sluice_v1.lua");
-    static const char from[] = "redis.call('TIME')", to[] = "redis.call('MGET', 'clock:s', 'clock:us')";
-    const char *text = (const char *)lua->data, *at = strstr(text, from);
-    struct buf code;
-    assert_non_null(at);
-    assert_null(strstr(at + 1, from));
-    buf_init(&code, 1 << 20);
-    buf_put(&code, text, (size_t)(at - text));
-    buf_put_str(&code, to);
-    buf_put_str(&code, at + strlen(from));
-    const struct view load[] = {VIEW_LIT("FUNCTION"), VIEW_LIT("LOAD"), VIEW_LIT("REPLACE"), buf_view(&code)};
-    rs_call(&w->rs, load, 4, rs_copy_reply, &w->text);
-    rs_pump(&w->rs);
-    buf_fini(&code);
-}
-
-static void set_clock(struct world *w, int64_t ms)
-{
-    char words[96];
-    snprintf(words, sizeof words, "MSET clock:s %lld clock:us %lld", (long long)(ms / 1000),
-             (long long)(ms % 1000 * 1000));
-    ask(w, words);
-}
-
-struct granted {
-    int64_t at, tokens;
-};
-
-/* No minute, wherever it begins, holds more than the limits. */
-static void check_minutes(const struct granted *g, size_t n, int64_t rpm, int64_t tpm)
-{
-    int64_t tokens = 0;
-    for (size_t from = 0, i = 0; i < n; i++) {
-        tokens += g[i].tokens;
-        while (g[i].at - g[from].at >= 60000) tokens -= g[from++].tokens;
-        if (rpm) assert_true((int64_t)(i - from + 1) <= rpm);
-        if (tpm && i > from) assert_true(tokens <= tpm); /* one call alone may be over: it must run some day */
-    }
-}
-
-static void run_budget(struct world *w, int64_t rpm, int64_t tpm, int64_t least, int64_t most, double use_min)
-{
-    enum { CALLS = 4000 };
-    static struct granted g[CALLS];
-    struct rng rng;
-    int64_t now = 1700000000000, sum = 0;
-    size_t n = 0;
-    rng_seed(&rng, 7);
-    ask(w, "DEL rl:{m}");
-    for (int i = 0; i < CALLS && now < 1700000000000 + 600000; i++) {
-        struct fn_take t = {.name = VIEW_LIT("m"), .requests_per_minute = rpm, .tokens_per_minute = tpm,
-                            .tokens = least + (int64_t)rng_below(&rng, (uint64_t)(most - least + 1))};
-        set_clock(w, now);
-        fn_take(w->fn, &t, on_take, w);
-        done(w);
-        if (!w->taken.granted) {
-            assert_true(w->taken.wait_ms > 0);
-            now += w->taken.wait_ms;
-            continue;
-        }
-        g[n++] = (struct granted){now, t.tokens};
-        sum += t.tokens;
-    }
-    check_minutes(g, n, rpm, tpm);
-    double minutes = (double)(now - 1700000000000) / 60000;
-    double used = tpm ? (double)sum / minutes / (double)tpm : (double)n / minutes / (double)rpm;
-    if (used < use_min) print_message("rpm %d tpm %d calls of %d: used %.3f\n", (int)rpm, (int)tpm, (int)most, used);
-    assert_true(used >= use_min);
-}
-
-static void test_budget_is_never_exceeded_and_nearly_used(void **state)
-{
-    struct world *w = *state;
-    load_with_clock(w);
-    run_budget(w, 300, 0, 0, 0, 0.95);
-    run_budget(w, 10, 0, 0, 0, 0.85);
-    run_budget(w, 1, 0, 0, 0, 0.9);
-    run_budget(w, 0, 100000, 500, 1500, 0.93);
-    run_budget(w, 0, 1000, 400, 400, 0.55); /* two and a half calls a minute: two fit */
-    run_budget(w, 0, 1000, 700, 700, 0.65);
-    run_budget(w, 60, 6000, 50, 300, 0.85);
-    run_budget(w, 0, 1000, 2500, 2500, 0.9); /* each call alone is over: they come seldom enough */
-    ask(w, "FUNCTION FLUSH");
-}
-
-static void test_budget_settles_and_closes(void **state)
-{
-    struct world *w = *state;
-    const struct fn_take t = {.name = VIEW_LIT("m"), .requests_per_minute = 60, .tokens_per_minute = 60000, .tokens = 600};
-    load_with_clock(w);
-    set_clock(w, 1700000000000);
-    fn_take(w->fn, &t, on_take, w);
-    done(w);
-    assert_true(w->taken.granted);
-    set_clock(w, 1700000000010);
-    fn_take(w->fn, &t, on_take, w);
-    done(w);
-    assert_false(w->taken.granted);
-    int64_t wait = w->taken.wait_ms;
-    fn_settle(w->fn, VIEW_LIT("m"), 6000, false, 0, on_done, w); /* it used more than estimated */
-    done(w);
-    fn_take(w->fn, &t, on_take, w);
-    done(w);
-    assert_in_range(w->taken.wait_ms, wait + 5000, wait + 7000);
-    fn_settle(w->fn, VIEW_LIT("m"), -6600, true, 0, on_done, w); /* refused with 429: all of it comes back */
-    done(w);
-    fn_take(w->fn, &t, on_take, w);
-    done(w);
-    assert_true(w->taken.granted);
-    fn_settle(w->fn, VIEW_LIT("m"), -600, true, 30000, on_done, w);
-    fn_settle(w->fn, VIEW_LIT("m"), 0, false, 2000, on_done, w); /* a shorter one does not open it sooner */
-    w->answers = 0;
-    rs_pump(&w->rs);
-    assert_int_equal(w->answers, 2);
-    fn_take(w->fn, &t, on_take, w);
-    done(w);
-    assert_false(w->taken.granted);
-    assert_int_equal(w->taken.wait_ms, 30000);
-    set_clock(w, 1700000030010);
-    fn_take(w->fn, &t, on_take, w);
-    done(w);
-    assert_true(w->taken.granted);
-    set_clock(w, 1600000000000); /* Redis' clock goes back years: no debt of years */
-    fn_take(w->fn, &(struct fn_take){.name = VIEW_LIT("n"), .requests_per_minute = 60}, on_take, w);
-    done(w);
-    assert_true(w->taken.granted);
-    fn_take(w->fn, &(struct fn_take){.name = VIEW_LIT("free"), .tokens = 1 << 30}, on_take, w); /* no limits */
-    done(w);
-    assert_true(w->taken.granted);
-    ask(w, "FUNCTION FLUSH");
-}
-
 /* Someone else's library of the same name answers nonsense: said, never guessed. */
 static void test_answers_out_of_shape(void **state)
 {
@@ -1303,7 +1159,7 @@ int main(void)
         T(test_takeover_mirrors_a_lower_epochs_terminal), T(test_terminal_below_the_top_of_a_void_history),
         T(test_finish_makes_an_absent_entry), T(test_rebuilt_ends_keep_their_age), T(test_retry_is_linked_once),
         T(test_heartbeats), T(test_boot_and_built),
-        T(test_budget_is_never_exceeded_and_nearly_used), T(test_budget_settles_and_closes), T(test_answers_out_of_shape),
+        T(test_answers_out_of_shape),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
