@@ -140,6 +140,9 @@ void jobs_answered(void *exchange,
 void get_job(struct exchange *x);                  /* get.c */
 /* The job as it is now, with this status and x->location; exchange's other fields as they are. */
 void get_answer(struct exchange *x, int status);
+void get_answer_body(struct exchange *x, struct view body); /* with x->status */
+/* True: it will answer with this job and what it waits for. queued.c */
+bool queued_guess(struct exchange *x, struct view body);
 void list_jobs(struct exchange *x);                           /* list.c */
 void events_job(struct exchange *x);                          /* events.c */
 void events_open(struct exchange *x, struct event_id cursor); /* of x->job */

@@ -15,11 +15,17 @@ static void get_put_headers(struct exchange *x, struct answer *a, char wait[32])
     a->headers[a->header_count++] = (struct httpd_header_out){"Cache-Control", "no-store"};
 }
 
+void get_answer_body(struct exchange *x, struct view body)
+{
+    char wait[32];
+    struct answer a = {.status = x->status, .body = body};
+    get_put_headers(x, &a, wait);
+    exchange_answer(x, &a);
+}
+
 static void get_folded(void *arg, const struct err *e, const struct fold_result *f)
 {
     struct exchange *x = arg;
-    char wait[32];
-    struct answer a = {.status = x->status};
     x->fold = NULL;
     if ((e || !f->found) && x->accepted) {
         jobs_answer_accepted(x); /* accepted it is, whatever Redis can tell */
@@ -33,9 +39,11 @@ static void get_folded(void *arg, const struct err *e, const struct fold_result 
             exchange_refuse(x, PROBLEM_INTERNAL, "the job does not fit an answer");
             return;
         }
-        a.body = buf_view(&x->s->scratch);
-        get_put_headers(x, &a, wait);
-        exchange_answer(x, &a);
+        bool is_plain = x->route->id == ROUTE_JOB_GET;
+        if (is_plain && jobview_status(f->view) == JOB_QUEUED &&
+            queued_guess(x, buf_view(&x->s->scratch)))
+            return;
+        get_answer_body(x, buf_view(&x->s->scratch));
     }
 }
 

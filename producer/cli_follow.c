@@ -13,6 +13,7 @@
 #include "producer/cli_screen.h"
 #include "producer/cli_term.h"
 #include "producer/cli_text.h"
+#include "producer/cli_wait.h"
 #include "producer/cli_watch.h"
 #include <assert.h>
 
@@ -23,6 +24,8 @@ enum {
     OUT_FLUSH = 64 << 10,
     NOTE_MAX = 256,
     TEXT_MAX = 16 << 10,
+    LOOK_FIRST_MS = 1500, /* a queued job has no events: it is asked for */
+    LOOK_MS = 5000,
 };
 
 enum follow_way { FOLLOW_JSON, FOLLOW_LINES, FOLLOW_SCREEN };
@@ -34,6 +37,8 @@ struct follow {
     enum follow_way way;
     struct buf out;
     struct timer frame;
+    struct timer look;
+    struct cli_call *looking;
     unsigned drawn;      /* lines of the picture that stand there */
     char note[NOTE_MAX]; /* "" = the connection is well */
     bool is_over, has_no_reader;
@@ -108,6 +113,59 @@ static void follow_touch(struct follow *f)
     if (f->way != FOLLOW_SCREEN) return;
     if (timerq_pending(&f->frame) && f->frame.when_ms <= due_ms) return;
     (void)timerq_set(f->app->server.timers, &f->frame, due_ms, follow_frame, f);
+}
+
+/* --- queued ---
+ * Nobody can put an event into the stream of a job that no worker has started; what it waits for is
+ * the gateway's guess, in the job itself. */
+
+static void follow_say_wait(const struct follow *f)
+{
+    struct buf text;
+
+    buf_init(&text, TEXT_MAX);
+    cli_wait_put(&text, f->job->reason, f->job->on);
+    cli_wait_put_left(&text, f->job->until_ms, f->app->server.clock->wall_ms);
+    if (!text.failed) cli_term_say("queued, waiting for %.*s", (int)text.len, text.data);
+    buf_fini(&text);
+}
+
+static void follow_on_look(void *arg, const struct cli_answer *a)
+{
+    struct follow *f = arg;
+    char before[sizeof f->job->reason];
+
+    if (a->away || a->status != 200 || f->job->status != JOB_QUEUED ||
+        json_check(a->body, cli_json_answer_limits(), NULL) != ERR_OK)
+        return;
+    memcpy(before, f->job->reason, sizeof before);
+    cli_job_take_waiting(f->job, cli_json_raw(a->body, "waiting"));
+    if (f->way == FOLLOW_LINES && f->job->reason[0] && strcmp(before, f->job->reason) != 0)
+        follow_say_wait(f);
+    follow_touch(f);
+}
+
+static void follow_look(void *arg)
+{
+    struct follow *f = arg;
+    struct err err;
+    struct buf path;
+
+    cli_call_free(f->looking);
+    f->looking = NULL;
+    if (f->job->status != JOB_QUEUED) return;
+    buf_init(&path, TEXT_MAX);
+    const struct cli_call_options o = {.server = &f->app->server,
+                                       .method = "GET",
+                                       .path = cli_path_job(&path, f->job->id, "") ? buf_view(&path)
+                                                                                   : VIEW_NONE,
+                                       .tries = 1,
+                                       .on_answer = follow_on_look,
+                                       .arg = f};
+    if (o.path.len) f->looking = cli_call_new(&o, &err);
+    buf_fini(&path);
+    (void)timerq_set(f->app->server.timers, &f->look, f->app->server.clock->mono_ms + LOOK_MS,
+                     follow_look, f);
 }
 
 /* --- the end --- */
@@ -290,10 +348,14 @@ static void follow_run(struct follow *f, const char *after, bool was_reached)
         return;
     }
     loop_after_turn(f->app->loop, follow_flush, f);
+    (void)timerq_set(f->app->server.timers, &f->look, f->app->server.clock->mono_ms + LOOK_FIRST_MS,
+                     follow_look, f);
     follow_touch(f);
     while (!f->is_over && !f->app->is_interrupted) loop_run(f->app->loop);
     loop_after_turn_remove(f->app->loop, follow_flush, f);
     timerq_cancel(f->app->server.timers, &f->frame);
+    timerq_cancel(f->app->server.timers, &f->look);
+    cli_call_free(f->looking);
     if (!f->is_over) {
         f->exit = CLI_EXIT_SIGNAL;
         follow_tell_signal(f);

@@ -285,7 +285,7 @@ static void job_take_totals(struct cli_job *j, struct view object)
     if (json_raw_kind(cost) == JSON_RAW_NUMBER) (void)view_copy(cost, j->cost, sizeof j->cost);
 }
 
-static void job_take_waiting(struct cli_job *j, struct view object)
+void cli_job_take_waiting(struct cli_job *j, struct view object)
 {
     cli_json_text(object, "reason", j->reason, sizeof j->reason);
     cli_json_text(object, "on", j->on, sizeof j->on);
@@ -308,7 +308,7 @@ static bool job_fold_snapshot(struct cli_job *j, const struct cli_event *e)
     j->attempt = cli_json_int(job, "attempt", 0);
     j->created_ms = time_of(job, "created_at");
     job_take_totals(j, job);
-    job_take_waiting(j, cli_json_raw(job, "waiting"));
+    cli_job_take_waiting(j, cli_json_raw(job, "waiting"));
     while (json_raw_kind(steps) == JSON_RAW_ARRAY && json_raw_each(steps, &cursor, &key, &row))
         if (!job_snapshot_step(j, row)) return false;
     return true;
@@ -336,7 +336,7 @@ static void job_fold_queued(struct cli_job *j, const struct cli_event *e)
 static void job_fold_waiting(struct cli_job *j, const struct cli_event *e)
 {
     j->status = JOB_WAITING;
-    job_take_waiting(j, e->data);
+    cli_job_take_waiting(j, e->data);
 }
 
 bool cli_job_fold(struct cli_job *j, const struct cli_event *e)

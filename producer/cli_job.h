@@ -44,7 +44,8 @@ struct cli_job {
     char id[JOB_ID_LEN + 1], workflow[WORKFLOW_NAME_MAX], class_name[16];
     int64_t version, attempt;
     enum job_status status;
-    char reason[32], on[200]; /* of waiting; on "": not said of what */
+    /* of waiting, and of queued where the gateway guesses; "": not said (of what) */
+    char reason[32], on[200];
     int64_t until_ms;
     int64_t created_ms, ended_ms; /* 0 = not known */
     int64_t input_tokens, output_tokens;
@@ -68,6 +69,8 @@ size_t cli_job_step(const struct cli_job *j, const char *id);
 struct cli_stream *cli_job_stream(struct cli_job *j, size_t step, int64_t item);
 /* The text a watcher should be shown: the one that has been running longest; NULL: none. */
 const struct cli_stream *cli_job_focus(const struct cli_job *j);
+/* reason, on and until of a wait; absent members are emptied. */
+void cli_job_take_waiting(struct cli_job *j, struct view object);
 const char *cli_step_status_name(enum cli_step_status s);
 /* Exit status of an ended job. */
 enum cli_exit cli_job_exit(enum job_status status);

@@ -76,8 +76,8 @@ static void screen_put_head(struct drawing *d)
     if (j->version > 0 && !strchr(j->workflow, '@'))
         buf_printf(&d->line, "@%lld", (long long)j->version);
     buf_printf(&d->line, "  %s", job_status_name(j->status));
-    if (j->status == JOB_WAITING) {
-        buf_put_str(&d->line, " for ");
+    if (j->status == JOB_WAITING || (j->status == JOB_QUEUED && j->reason[0])) {
+        buf_put_str(&d->line, j->status == JOB_WAITING ? " for " : ", waiting for ");
         cli_wait_put(&d->line, j->reason, j->on);
         cli_wait_put_left(&d->line, j->until_ms, d->screen->now_ms);
     }

@@ -116,6 +116,25 @@ def test_a_burst_is_seen_to_wait(slow):
     until(lambda: budget(api)["waiters"] == 0, 15, what="an empty line")
 
 
+def test_queued_jobs_are_told_what_keeps_them(slow):
+    """Workers start no more jobs than a short line holds; the rest is queued, and whoever asks hears what the line is about."""
+    api, tool = Api(slow.url, slow.key), Tool(slow.url, slow.key)
+    jobs = [api.submit_ok("say", {"text": f"one of many {i}"}, **{"class": "bulk"}) for i in range(320)]
+    last = jobs[-1]
+    got = until(lambda: (j := api.job(last))["status"] == "queued" and "waiting" in j and j, 15, what="a guess about the line")
+    assert got["waiting"]["reason"] == "budget" and got["waiting"]["on"] == "main/gpt-5-mini"
+    assert 60 < got["waiting"]["until"] / 1000 - time.time() < 200, "320 jobs at two a second"
+    statuses = [row["status"] for row in api.http.get("/v1/jobs", params={"limit": 500}).json()["data"][:320]]
+    assert statuses.count("queued") > 50 and statuses.count("waiting") > 20, (statuses.count("queued"), statuses.count("waiting"))
+    watch = Terminal([SLUICE, "watch", last], tool.env)
+    assert watch.read(lambda shown: "queued, waiting for budget of main/gpt-5-mini, about 2m" in shown.text(), 20)
+    assert api.http.post(f"/v1/jobs/{last}/cancel").status_code == 202
+    assert watch.read(limit_s=30) and watch.code == 3
+    for job in jobs:
+        assert api.http.post(f"/v1/jobs/{job}/cancel").status_code in (200, 202)
+    assert {api.wait(job, 60)["status"] for job in jobs} <= {"canceled", "succeeded"}
+
+
 def test_a_day_that_is_spent_is_said(slow):
     """A tenant's own cap: what is past it waits for tomorrow and says so; others go on."""
     capped, api = Api(slow.url, slow.keys["capped"]), Api(slow.url, slow.key)

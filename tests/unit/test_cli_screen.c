@@ -124,6 +124,11 @@ static void test_waiting(void **state)
     fold(s, "job.waiting", members);
     assert_true(view_starts(view_of(draw(s, (struct cli_screen){.columns = 80, .rows = 24})),
                             "onboard  waiting for budget, about 4 s"));
+    s->job->status = JOB_QUEUED; /* as the gateway guesses */
+    assert_true(view_starts(view_of(draw(s, (struct cli_screen){.columns = 80, .rows = 24})),
+                            "onboard  queued, waiting for budget, about "));
+    cli_job_take_waiting(s->job, VIEW_NONE);
+    assert_true(view_starts(view_of(draw(s, (struct cli_screen){.columns = 80, .rows = 24})), "onboard  queued  "));
 }
 
 /* Every size from tiny on, with many steps, wide text and text that would steer a terminal. */
