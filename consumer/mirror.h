@@ -103,8 +103,8 @@ struct mirror_note {
 void mirror_put(struct mirror *m, const struct mirror_note *note);
 /* The whole view as one event: what an earlier owner wrote to the log may never have been told. */
 void mirror_put_view(struct mirror *m);
-/* Redis may have lost it, or another may hold it: ask. What is missing is put back as a snapshot;
- * HELD or FENCED comes. */
+/* Redis may have lost it, or another may hold it: ask. What is missing is put back as a snapshot and
+ * asked about again, for who puts a job back is always believed; HELD or FENCED comes. */
 void mirror_probe(struct mirror *m);
 /* Writes the end behind all events. FINISHED, or FENCED, or nothing until Redis answers. end must
  * live until then. */
