@@ -166,6 +166,12 @@ bool gate_has_open(const struct gate *g)
     return false;
 }
 
+void gate_tell(struct gate *g)
+{
+    for (size_t i = 0; i < g->count; i++)
+        if (g->lines[i]) pacer_held(g->w->pacer, i, scheduler_count(g->lines[i]));
+}
+
 void gate_leave(struct worker *w, struct item *it)
 {
     if (scheduler_has(&it->sched)) scheduler_remove(it->line ? it->line : w->sched, &it->sched);

@@ -19,6 +19,7 @@ bool gate_keeps(struct gate *g, struct item *it, size_t *ret_group);
 struct item *gate_next(struct gate *g, size_t *ret_group);
 /* Something could be taken with gate_next (as far as lines go). */
 bool gate_has_open(const struct gate *g);
+void gate_tell(struct gate *g); /* the pacer, how many are kept */
 /* Takes an item out of whatever line it is in. Tolerates those in none. */
 void gate_leave(struct worker *w, struct item *it);
 /* Tenants that had as many as they may: looked at again, in the scheduler as well. */

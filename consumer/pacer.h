@@ -126,6 +126,8 @@ size_t pacer_groups(const struct pacer *p);
 size_t pacer_group_of(const struct pacer *p, struct view model);
 /* Enough jobs stand before their call there: another one would only wait. */
 bool pacer_is_long(const struct pacer *p, size_t group);
+/* So many more would stand there if they were started: told to the fleet, to be seen. */
+void pacer_held(struct pacer *p, size_t group, size_t count);
 /* A job that will call there was begun, or is over; counted while it has no call out.
  * PACER_NO_GROUP: nothing. */
 void pacer_begun(struct pacer *p, size_t group);

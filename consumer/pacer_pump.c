@@ -185,6 +185,22 @@ static void pacer_on_traded(void *arg, const struct err *e, const struct pace_tr
     pacer_dirty(g);
 }
 
+/* Those that are not even started wait, too: as many calls like the last ones in line. */
+static void pacer_add_held(struct limiter_ask *ask, int64_t held)
+{
+    for (enum pace_rank r = PACE_RANK_COUNT; held > 0 && r > 0; r--) {
+        struct pace_demand *d = &ask->demand[r - 1];
+        if (!d->calls) continue;
+        for (enum pace_dim i = 0; i < PACE_DIM_COUNT; i++)
+            d->all.n[i] += d->all.n[i] / d->calls * held;
+        d->all.input_var += d->all.input_var / d->calls * held;
+        d->all.output_var += d->all.output_var / d->calls * held;
+        d->all.microusd += d->all.microusd / d->calls * held;
+        d->calls += held;
+        return;
+    }
+}
+
 /* Several keys share what waits: each asks for its part, and for the first one at least. */
 static void pacer_split(struct limiter_ask *ask, size_t parts)
 {
@@ -212,6 +228,7 @@ static void pacer_trade(struct pacer_key *k, enum pace_rank best)
     int64_t now = pacer_now(g->pacer);
     if (k->is_trading || !limiter_is_due(k->limiter, best, now)) return;
     if (best < PACE_RANK_COUNT) pacer_line_demand(g->line, &ask);
+    pacer_add_held(&ask, (int64_t)g->held);
     pacer_split(&ask, g->key_count);
     k->told_count = pacer_tell_flows(k, flows);
     ask.flows = flows;

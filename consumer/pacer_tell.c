@@ -76,6 +76,11 @@ bool pacer_is_long(const struct pacer *p, size_t group)
     return (int64_t)offered >= most || (g->jobs > out && (int64_t)(g->jobs - out) >= most);
 }
 
+void pacer_held(struct pacer *p, size_t group, size_t count)
+{
+    p->groups[group].held = count;
+}
+
 void pacer_begun(struct pacer *p, size_t group)
 {
     if (group != PACER_NO_GROUP) p->groups[group].jobs++;

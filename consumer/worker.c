@@ -537,6 +537,7 @@ void worker_turn(struct worker *w)
         rebuild_turn(h);
     }
     worker_start(w);
+    gate_tell(w->gate);
     pacer_pump(w->pacer);
     if (worker_may_start(w) && gate_has_open(w->gate)) worker_kick(w);
     mirror_flush(&w->mirrors);
