@@ -8,7 +8,7 @@
 #include "consumer/rebuild.h"
 #include <assert.h>
 
-enum { HOME_SLEEP_MAX_MS = 5000 };
+enum { HOME_SLEEP_MAX_MS = 5000, HOME_CHARGE_TOKENS = 1000 };
 
 /* --- out of memory --------------------------------------------------------------------------- */
 void item_unwait(struct worker *w, struct item *it)
@@ -342,6 +342,14 @@ static void home_take_back(struct home *h, struct jobrun *r, struct item *it,
     }
 }
 
+/* A start costs one, and what was used as much again for every thousand tokens. */
+static void home_charge(const struct jobrun *r, const struct item *it)
+{
+    int64_t tokens = r->input_tokens + r->output_tokens;
+    scheduler_charge(r->w->sched, item_lane(it), view_of(it->head.tenant),
+                     tokens / HOME_CHARGE_TOKENS);
+}
+
 void home_run_over(struct jobrun *r, enum jobrun_outcome outcome)
 {
     struct worker *w = r->w;
@@ -350,6 +358,7 @@ void home_run_over(struct jobrun *r, enum jobrun_outcome outcome)
     struct known_job *j;
     r->item = NULL;
     r->job.head = NULL;
+    home_charge(r, it);
     if (spill_leave(w->spill, &it->place)) gate_release_all(w);
     if (!h || it->home != h) {
         item_free_of(w, it);
