@@ -14,7 +14,7 @@
 -- * A trade sent twice is counted once: its number stands in the worker's entry.
 --
 -- Dimensions 1 requests, 2 input, 3 output, 4 tokens (combined); an amount has also 5, 6 variances of input and output and 7
--- micro dollars. The hash: s the state (NAMES), c limits (list, see limits()). Plain Lua 5.1 and redis.call alone: the
+-- micro dollars. The hash: s the state (NAMES), d what of it changes seldom (SELDOM), c limits (list, see limits()). Plain Lua 5.1 and redis.call alone: the
 -- simulation runs this very file. No loop is longer than its arguments or a ceiling named here; all numbers are whole or small.
 
 local SLOT, MINUTE, WAY, TOLD, STEP = 250, 60000, 150, 600000, 15000
@@ -25,9 +25,10 @@ local FLOWS, GROUPS, LIMITS = 512, 9, 50
 local SURE = 3.5 -- deviations of what is not certain that are left free, beside what the length of the way leaves
 local FULL = 1e15 -- a bucket whose size is not known yet
 -- 1..6 sums of the window, 7..10 levels of the buckets
-local NAMES = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 'at', 'off', 'seen', 'born', 'half', 'head', 'tail', 'ep', 'early', 'least', 'lat',
-    'st', 'why', 'till', 'gen', 'tries', 'since', 'f0', 'k0', 'f1', 'k1', 'fat', 'turn', 'day', 'dr', 'du', 'fl', 'wk', 'wat',
-    'closes', 'refused', 'kept', 'flat', 'many', 'grown', 'given', 'run'}
+local NAMES = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 'at', 'seen', 'head', 'tail', 'ep', 'early', 'least', 'turn', 'dr', 'du', 'fl',
+    'given', 'k0', 'run'}
+local SELDOM = {'off', 'born', 'half', 'st', 'why', 'till', 'gen', 'tries', 'since', 'f0', 'f1', 'k1', 'fat', 'day', 'wk', 'wat',
+    'closes', 'refused', 'kept', 'flat', 'many', 'grown'}
 
 -- The state ------------------------------------------------------------------------------------------------------------------
 
@@ -43,27 +44,35 @@ end
 
 -- Reading the state takes longer than all else, so the last one of each budget is kept, with the text it was read from: it is
 -- used only where that text still stands in Redis, and never after an error. memo.n: how many.
-local memo, scratch = {n = 0}, {}
+local memo, often = {n = 0}, {}
 
 local function load(key, is_view)
-    local h = redis.call('HMGET', key, 's', 'c')
+    local h = redis.call('HMGET', key, 's', 'd', 'c')
     local m = memo[key]
-    if m and m.s == h[1] and m.c == h[2] and not is_view then
+    if m and m.s == h[1] and m.d == h[2] and m.c == h[3] and not is_view then
         memo[key], memo.n = nil, memo.n - 1
         return m
     end
-    local list, b = numbers(h[1], #NAMES), {}
+    local list, other, b = numbers(h[1], #NAMES), numbers(h[2], #SELDOM), {}
     for i = 1, #NAMES do b[NAMES[i]] = list[i] end
-    return {b = b, limits = numbers(h[2], LIMITS), s = h[1], c = h[2]}
+    for i = 1, #SELDOM do b[SELDOM[i]] = other[i] end
+    return {b = b, limits = numbers(h[3], LIMITS), s = h[1], d = h[2], c = h[3], was = other}
 end
 
 local function save(key, m)
-    local b = m.b
-    for i = 1, #NAMES do scratch[i] = b[NAMES[i]] end
-    m.s = table.concat(scratch, ' ')
+    local b, was, changed = m.b, m.was, not m.d
+    for i = 1, #NAMES do often[i] = b[NAMES[i]] end
+    for i = 1, #SELDOM do
+        local n = b[SELDOM[i]]
+        if n ~= was[i] then was[i], changed = n, true end
+    end
+    m.s = table.concat(often, ' ')
+    if changed then m.d = table.concat(was, ' ') end
     if m.is_changed or not m.c then
         m.c, m.is_changed = table.concat(m.limits, ' '), false
-        redis.call('HSET', key, 's', m.s, 'c', m.c)
+        redis.call('HSET', key, 's', m.s, 'd', m.d, 'c', m.c)
+    elseif changed then
+        redis.call('HSET', key, 's', m.s, 'd', m.d)
     else
         redis.call('HSET', key, 's', m.s)
     end
@@ -90,7 +99,7 @@ local function begin(b, now)
     for i = 1, 6 do b[i] = 0 end
     for i = 7, 10 do b[i] = FULL end
     b.born, b.head = now, math.floor((now - MINUTE - WAY) / SLOT)
-    b.tail, b.ep, b.early, b.half, b.lat = b.head, b.head, 0, 0, now
+    b.tail, b.ep, b.early, b.half = b.head, b.head, 0, 0
 end
 
 -- The window -----------------------------------------------------------------------------------------------------------------
@@ -276,7 +285,7 @@ end
 local function learn_told(b, c, x, at)
     x.m.is_changed = true
     for d = 1, 4 do
-        local limit, left, reset = x.n(at), x.n(at + 1), x.n(at + 2)
+        local limit, left, reset = x.n[at], x.n[at + 1], x.n[at + 2]
         at = at + 3
         if limit > 0 then c[8 + d], c[12 + d], c[32 + d], c[36 + d] = limit, x.now, 0, 0 end
         local base = told(c, d, x.now)
@@ -330,10 +339,10 @@ end
 
 -- What the workers saw of calls of the present gen.
 local function verdicts(b, c, x)
-    local how, ms, probe = x.n(22), x.n(23), x.n(26)
+    local how, ms, probe = x.n[22], x.n[23], x.n[26]
     if how == THROTTLE then b.refused = b.refused + 1 end
-    if x.n(21) ~= b.gen or b.st == CLOSED then return end
-    local is_out = count_ends(b, x, x.n(24), x.n(25))
+    if x.n[21] ~= b.gen or b.st == CLOSED then return end
+    local is_out = count_ends(b, x, x.n[24], x.n[25])
     if how == THROTTLE then
         if b.st ~= PROBING then learn_refusal(b, c, x) end
         close(b, c, x, THROTTLE, ms)
@@ -407,11 +416,11 @@ local function flows(b, c, x, key, at, n)
     local got, list, room = redis.call('HMGET', key, unpack(names)), {'', 0}, redis.call('HLEN', key) + n < FLOWS
     for i = 1, n do
         local from = at + i * 5 - 5
-        local group, weight = x.n(from + 1), math.max(1, x.n(from + 2))
+        local group, weight = x.n[from + 1], math.max(1, x.n[from + 2])
         if got[i] or room then
             local e = got[i] and numbers(got[i], 5) or {g[group * 4 + 4], 0, x.now, 0, weight}
             e[5] = weight
-            ranks[i] = flow(g, e, group, x.n(from + 3), x.n(from + 4) == 1, x.now)
+            ranks[i] = flow(g, e, group, x.n[from + 3], x.n[from + 4] == 1, x.now)
             list[#list + 1], list[#list + 2] = names[i], table.concat(e, ' ')
         else
             ranks[i] = 1
@@ -442,21 +451,21 @@ end
 local function settle(b, w, x, at, n)
     local list, now_slot = {}, math.floor((x.now - WAY) / SLOT)
     local far = math.floor(x.now / SLOT) + 1000
-    for i = 0, n - 1 do list[i * 2 + 1], list[i * 2 + 2] = x.n(at + i * 9), x.n(at + i * 9 + 1) end
-    if x.n(20) > 0 then list[#list + 1] = now_slot end
+    for i = 0, n - 1 do list[i * 2 + 1], list[i * 2 + 2] = x.n[at + i * 9], x.n[at + i * 9 + 1] end
+    if x.n[20] > 0 then list[#list + 1] = now_slot end
     fetch(w, list)
     for i = 0, n - 1 do
         local from = at + i * 9
         local s, o = list[i * 2 + 1], list[i * 2 + 2]
         if s < far and o < far then
             for d = 1, 6 do
-                local delta = put(b, w, (d == 3 or d == 6) and o or s, d, x.n(from + 1 + d))
+                local delta = put(b, w, (d == 3 or d == 6) and o or s, d, x.n[from + 1 + d])
                 if d < 5 then b[6 + d] = b[6 + d] - delta end
             end
-            b.dr, b.du = math.max(0, b.dr + x.n(from + 2)), math.max(0, b.du + x.n(from + 8))
+            b.dr, b.du = math.max(0, b.dr + x.n[from + 2]), math.max(0, b.du + x.n[from + 8])
         end
     end
-    b[9] = b[9] - put(b, w, now_slot, 3, x.n(20))
+    b[9] = b[9] - put(b, w, now_slot, 3, x.n[20])
 end
 
 -- Use that this budget does not know of. Where it was begun anew, or nobody was heard of for a while, others may have to tell
@@ -465,59 +474,58 @@ local function history(b, w, x, at, n)
     if n == 0 then return end
     if b.born == x.now or x.now - x.was_at > 2000 or x.now - b.born < 2000 then b.half = x.now + MINUTE end
     for i = 0, n - 1 do
-        for d = 1, 4 do put(b, w, math.floor((x.now - i * 5000) / SLOT), d, x.n(at + i * 4 + d - 1)) end
+        for d = 1, 4 do put(b, w, math.floor((x.now - i * 5000) / SLOT), d, x.n[at + i * 4 + d - 1]) end
     end
 end
 
 -- Granting -------------------------------------------------------------------------------------------------------------------
 
 local function refill(b, x)
-    local passed = x.now - b.lat
-    x.rate, x.burst, x.keep, x.room, x.level = {}, {}, {}, {}, {}
+    local passed, share, L, D = x.now - x.was_at, x.share, x.L, {}
+    local rates, bursts, keeps, levels = {}, {}, {}, {}
     for d = 1, 4 do
-        local limit, rate, burst = x.L[d], 0, 0
+        local limit = L[d]
         if limit > 0 then
-            rate, burst = limit * 1.05 / MINUTE, limit * 0.02
+            local rate, burst = limit * 1.05 / MINUTE, limit * 0.02
             if x.quantum > 0 then rate, burst = limit / MINUTE, limit * x.quantum / MINUTE end
             if burst < 1 then burst = 1 end
-            b[6 + d] = math.min(burst, b[6 + d] + passed * rate * x.share)
+            local level = b[6 + d] + passed * rate * share
+            if level > burst then level = burst end
+            b[6 + d] = level
+            rates[d], bursts[d], levels[d] = rate * share, burst, level
+            keeps[d] = b.many > 1 and math.floor(limit * 0.01 + 0.5) or 0
+            D[#D + 1] = d
         end
-        x.rate[d], x.burst[d], x.level[d] = rate * x.share, burst, b[6 + d]
-        x.keep[d] = b.many > 1 and math.floor(limit * 0.01 + 0.5) or 0
     end
-    b.lat = x.now
+    x.D, x.rate, x.burst, x.keep, x.level, x.room = D, rates, bursts, keeps, levels, {}
 end
 
 -- Room in the window, uncertainty (with that of `more`) taken off.
 local function rooms(b, c, x, vi, vo)
-    for d = 1, 4 do
-        local limit = x.L[d]
-        if limit > 0 then
-            local used = b[d]
-            if d == 2 then used = used + SURE * math.sqrt(math.max(0, b[5] + vi))
-            elseif d == 3 then used = used + SURE * math.sqrt(math.max(0, b[6] + vo)) - b.early end
-            local f, t = foreign(c, d, x.now), told(c, d, x.now)
-            x.room[d] = limit - used
-            if f > 0 then x.room[d] = math.min(x.room[d], (t > 0 and t or limit) - f - used) end
-        end
+    for i = 1, #x.D do
+        local d = x.D[i]
+        local limit, used = x.L[d], b[d]
+        if d == 2 then used = used + SURE * math.sqrt(math.max(0, b[5] + vi))
+        elseif d == 3 then used = used + SURE * math.sqrt(math.max(0, b[6] + vo)) - b.early end
+        local f, t = foreign(c, d, x.now), told(c, d, x.now)
+        x.room[d] = limit - used
+        if f > 0 then x.room[d] = math.min(x.room[d], (t > 0 and t or limit) - f - used) end
     end
 end
 
 -- May the first call of rank q go? If not, notes what lacks.
 local function fits(b, x, first, q)
-    for d = 1, 4 do
-        local limit = x.L[d]
-        if limit > 0 then
-            local need, keep = math.min(first[d], limit), q * x.keep[d]
-            local level = math.min(need + keep, x.burst[d])
-            if x.room[d] < need + keep and b[d] + x.lease[d] > 0 then
-                x.lack_d, x.lack = d, need + keep - x.room[d]
-                return false
-            end
-            if x.level[d] < level then
-                x.wait = math.ceil((level - x.level[d]) / x.rate[d])
-                return false
-            end
+    for i = 1, #x.D do
+        local d = x.D[i]
+        local need, keep = math.min(first[d], x.L[d]), q * x.keep[d]
+        local level = math.min(need + keep, x.burst[d])
+        if x.room[d] < need + keep and b[d] + x.lease[d] > 0 then
+            x.lack_d, x.lack = d, need + keep - x.room[d]
+            return false
+        end
+        if x.level[d] < level then
+            x.wait = math.ceil((level - x.level[d]) / x.rate[d])
+            return false
         end
     end
     return true
@@ -526,8 +534,9 @@ end
 local function grant(b, x, q, n, first, all)
     if x.calls < 1 or not fits(b, x, first, q) then return end
     local k = math.min(n, x.calls)
-    for d = 1, 4 do
-        if x.L[d] > 0 and all[d] > 0 then
+    for i = 1, #x.D do
+        local d = x.D[i]
+        if all[d] > 0 then
             local have = math.min(x.room[d], x.level[d]) - q * x.keep[d]
             k = math.min(k, math.floor(have * n / all[d]))
         end
@@ -545,8 +554,9 @@ end
 -- reason and the wait where that is nothing.
 local function ceiling(b, c, x, total)
     local calls, pace = total[1], 1e9
-    for d = 1, 4 do
-        if x.L[d] > 0 and total[d] > 0 then pace = math.min(pace, x.L[d] * total[1] / total[d] / MINUTE) end
+    for i = 1, #x.D do
+        local d = x.D[i]
+        if total[d] > 0 then pace = math.min(pace, x.L[d] * total[1] / total[d] / MINUTE) end
     end
     x.pace = pace * x.share
     calls = math.min(calls, math.max(1, math.floor(x.pace * 100)))
@@ -588,8 +598,9 @@ end
 
 -- Half of what may go at once is there.
 local function plenty(x)
-    for d = 1, 4 do
-        if x.L[d] > 0 and (x.level[d] < x.burst[d] / 2 or x.room[d] < x.burst[d] / 2) then return false end
+    for i = 1, #x.D do
+        local d = x.D[i]
+        if x.level[d] < x.burst[d] / 2 or x.room[d] < x.burst[d] / 2 then return false end
     end
     return true
 end
@@ -609,7 +620,7 @@ end
 
 local function amounts(x, at, calls)
     local first, all = {calls > 0 and 1 or 0}, {calls}
-    for d = 2, 7 do first[d], all[d] = x.n(at + d - 2), x.n(at + d + 4) end
+    for d = 2, 7 do first[d], all[d] = x.n[at + d - 2], x.n[at + d + 4] end
     return first, all
 end
 
@@ -617,7 +628,7 @@ end
 local function lease(b, c, x, w, at)
     local ask, total = {}, {0, 0, 0, 0, 0, 0, 0}
     for q = 0, 2 do
-        local n = x.n(30 + q)
+        local n = x.n[30 + q]
         if n > 0 then
             local first, all = amounts(x, at, n)
             at = at + 12
@@ -642,13 +653,11 @@ end
 
 -- Books the lease: under the moment of its latest use, output under that of its making.
 local function book(b, c, x, w)
-    local ttl = (plenty(x) and 500 or 100) + math.min(2 * x.n(19), 400)
+    local ttl = (plenty(x) and 500 or 100) + math.min(2 * x.n[19], 400)
     local s = math.floor((x.now + ttl) / SLOT)
-    local o = x.L[3] > 0 and math.floor((x.now + ttl + math.min(x.n(27), 120000)) / SLOT) or s
+    local o = x.L[3] > 0 and math.floor((x.now + ttl + math.min(x.n[27], 120000)) / SLOT) or s
     for d = 1, 6 do put(b, w, (d == 3 or d == 6) and o or s, d, x.lease[d]) end
-    for d = 1, 4 do
-        if x.L[d] > 0 then b[6 + d] = b[6 + d] - x.lease[d] end
-    end
+    for i = 1, #x.D do b[6 + x.D[i]] = b[6 + x.D[i]] - x.lease[x.D[i]] end
     b.dr, b.du, b.given = b.dr + x.lease[1], b.du + x.lease[7], b.given + x.lease[1]
     if x.probe then b.st, b.since = PROBING, x.now end
     return ttl, s, o
@@ -668,31 +677,35 @@ end
 
 -- Who asks, what day it is, whether this budget is what the worker knows. False: nothing is to be granted before it has told.
 local function greet(b, x, keys)
-    local known = x.n(3) > 0 and b.seen >= x.n(3)
+    local known = x.n[3] > 0 and b.seen >= x.n[3]
     local day
-    x.now, day = clock(b, known, x.n(4))
+    x.now, day = clock(b, known, x.n[4])
     x.was_at = b.at
-    local anew = b.born == 0 or x.n(3) > b.seen
+    local anew = b.born == 0 or x.n[3] > b.seen
     if anew then
         redis.call('DEL', keys[2])
         begin(b, x.now)
-        if x.n(29) == 1 then b.half = x.now + MINUTE end
+        if x.n[29] == 1 then b.half = x.now + MINUTE end
     end
-    b.at, b.seen = x.now, math.max(b.seen, x.n(3)) + 1
+    b.at, b.seen = x.now, math.max(b.seen, x.n[3]) + 1
     if day ~= b.day then b.day, b.dr, b.du = day, 0, 0 end
-    if x.n(5) == day then b.dr, b.du = math.max(b.dr, x.n(6)), math.max(b.du, x.n(7)) end
+    if x.n[5] == day then b.dr, b.du = math.max(b.dr, x.n[6]), math.max(b.du, x.n[7]) end
     expire(b, keys[2], x.now)
-    return not (anew and x.n(29) == 1)
+    return not (anew and x.n[29] == 1)
 end
 
 -- What the trade tells, unless it was told before. at: behind the demand.
 local function hear(b, c, x, w, keys, at)
-    local has_told, settles, days = x.n(33), x.n(34), x.n(35)
+    local has_told, settles, days = x.n[33], x.n[34], x.n[35]
     local e = numbers(redis.call('HGET', keys[4], x.args[1]), 3)
     x.was_in_flight = e[1]
-    x.is_new = e[3] < x.n(2)
-    for d = 1, 4 do configured(x, c, d, 4 + d, x.n(7 + d), x.now) end
-    for d = 1, 3 do configured(x, c, 40 + d, 43 + d, x.n(11 + d), x.now) end
+    x.is_new = e[3] < x.n[2]
+    local asked = table.concat(x.args, ' ', 8, 14)
+    if asked ~= x.m.asked or x.now - x.m.asked_at > 5000 then
+        for d = 1, 4 do configured(x, c, d, 4 + d, x.n[7 + d], x.now) end
+        for d = 1, 3 do configured(x, c, 40 + d, 43 + d, x.n[11 + d], x.now) end
+        x.m.asked, x.m.asked_at = asked, x.now
+    end
     if not x.is_new then return end
     local after = at + 12 * has_told
     settle(b, w, x, after, settles)
@@ -706,7 +719,6 @@ local function answer(b, x, reason, wait, ttl, s, o, ranks)
         math.max(0, wait), math.max(wait, x.eta), b.st, (b.st == CLOSED or b.st == PROBING) and b.why or 0, math.max(0, b.st == CLOSED and b.till - x.now or 0),
         b.day, b.dr, b.du, x.now - b.born, math.max(1, b.wk), x.L[1], x.L[2], x.L[3], x.L[4]}
     for i = 1, #ranks do r[#r + 1] = ranks[i] end
-    for i = 1, #r do r[i] = math.floor(r[i]) end
     return r
 end
 
@@ -716,16 +728,17 @@ end
 -- told (4 x limit remaining reset); settles (slot output-slot and an amount); history (4 each); flows (name group weight served
 -- waits).
 local function trade(keys, args)
-    local x = {args = args, n = function(i) return tonumber(args[i]) end, lease = {0, 0, 0, 0, 0, 0, 0}, wait = 5, eta = 0, pace = 1}
+    local x = {args = args, n = {}, lease = {0, 0, 0, 0, 0, 0, 0}, wait = 5, eta = 0, pace = 1}
+    for i = 2, #args do x.n[i] = tonumber(args[i]) end
     x.m = load(keys[1])
     local b, c = x.m.b, x.m.limits
     local w = {key = keys[2], have = {}, dirty = {}}
     local may = greet(b, x, keys)
-    x.quantum, x.start, x.learns = x.n(15), x.n(16), x.n(17) == 1
+    x.quantum, x.start, x.learns = x.n[15], x.n[16], x.n[17] == 1
     local demands = 37
     local told_at = demands
     for q = 0, 2 do
-        if x.n(30 + q) > 0 then told_at = told_at + 12 end
+        if x.n[30 + q] > 0 then told_at = told_at + 12 end
     end
     hear(b, c, x, w, keys, told_at)
     x.L, x.known = limits(b, c, x)
@@ -733,16 +746,16 @@ local function trade(keys, args)
     x.share = share_of(b, x.now)
     if x.learns then grow(b, c, x) end
     if x.now - b.wat > 1000 then scan_workers(b, keys[4], x.now) end
-    local ranks = flows(b, c, x, keys[3], told_at + 12 * x.n(33) + 9 * x.n(34) + 4 * x.n(35), x.n(36))
+    local ranks = flows(b, c, x, keys[3], told_at + 12 * x.n[33] + 9 * x.n[34] + 4 * x.n[35], x.n[36])
     refill(b, x)
-    if x.L[3] > 0 then look_ahead(b, keys[2], x.now, x.n(28)) end
+    if x.L[3] > 0 then look_ahead(b, keys[2], x.now, x.n[28]) end
     local reason, wait, ttl, s, o = 0, 0, 0, 0, 0
     local others = b.fl - x.was_in_flight
-    b.fl = others + x.n(18)
+    b.fl = others + x.n[18]
     if may then reason, wait = lease(b, c, x, w, demands) else reason, wait = RATE, 20 end
     if x.lease[1] > 0 then ttl, s, o = book(b, c, x, w) end
     b.fl = b.fl + x.lease[1]
-    local entry = (x.n(18) + x.lease[1]) .. ' ' .. x.now .. ' ' .. args[2] .. ' ' .. (x.n(30) + x.n(31) + x.n(32))
+    local entry = (x.n[18] + x.lease[1]) .. ' ' .. x.now .. ' ' .. args[2] .. ' ' .. (x.n[30] + x.n[31] + x.n[32])
     if redis.call('HSET', keys[4], args[1], entry) > 0 then redis.call('PEXPIRE', keys[4], 900000) end
     store(w)
     save(keys[1], x.m)
@@ -784,7 +797,7 @@ local function view(keys)
     local L = limits(b, c, x)
     local share = share_of(b, x.now)
     local day, is_fresh, w = today == b.day, x.now - b.fat < 10000, {key = keys[2]}
-    x.L, x.share, x.quantum = L, share, 0
+    x.L, x.share, x.quantum, x.was_at = L, share, 0, b.at
     refill(b, x)
     rooms(b, c, x, 0, 0)
     local r = {1, b.st, (b.st == CLOSED or b.st == PROBING) and b.why or 0, math.max(0, b.st == CLOSED and b.till - x.now or 0),
