@@ -33,7 +33,7 @@ struct limits_state {            /* x->own */
     struct limits_budget *budgets;
     size_t count, asked, answered;
     bool has_more, is_failed;
-    int64_t tokens, microusd; /* of the caller's tenant today */
+    int64_t tokens, microusd, unfinished; /* of the caller's tenant: today; jobs without an end */
     struct buf out;
 };
 
@@ -163,6 +163,7 @@ static void limits_put_tenant(struct jw *w, const struct exchange *x)
     jw_key(w, "tenant");
     jw_object(w);
     jw_kcstr(w, "id", x->who.tenant);
+    jw_kint(w, "unfinished_jobs", l->unfinished > 0 ? l->unfinished : 0);
     limits_put_pair(w, "tokens_per_day", t ? t->tokens_per_day : 0, l->tokens);
     limits_put_dollars(w, "spend_per_day", t ? t->spend_per_day_microusd : 0, l->microusd);
     jw_end_object(w);
@@ -294,13 +295,25 @@ static void limits_told_day(void *arg, const struct reply *r, const struct err *
     limits_ask_wave(x);
 }
 
-static void limits_ask_day(struct exchange *x)
+/* Its answer comes before that about the day, which goes on. */
+static void limits_told_jobs(void *arg, const struct reply *r, const struct err *e)
 {
-    char key[FN_USAGE_KEY_MAX];
+    struct exchange *x = arg;
+    if (!exchange_held(x)) return;
+    if (!e) ((struct limits_state *)x->own)->unfinished = reply_int(r, 0);
+}
+
+static void limits_ask_tenant(struct exchange *x)
+{
+    char key[FN_USAGE_KEY_MAX], count[FN_KEY_MAX];
+    const struct view jobs[] = {VIEW_LIT("GET"),
+                                fn_key(FN_KEY_COUNT, view_of(x->who.tenant), count)};
     const struct view argv[] = {
         VIEW_LIT("HMGET"),
         fn_usage_key(view_of(x->who.tenant), x->s->clock->wall_ms / LIMITS_DAY_MS, key),
         VIEW_LIT("t")};
+    exchange_hold(x);
+    x->s->reads.call(x->s->reads.self, jobs, 2, limits_told_jobs, x);
     exchange_hold(x);
     x->s->reads.call(x->s->reads.self, argv, 3, limits_told_day, x);
 }
@@ -372,6 +385,6 @@ void limits_get(struct exchange *x)
     } else if (!limits_list(l, x->s->current)) {
         exchange_refuse(x, PROBLEM_UNAVAILABLE, "out of memory");
     } else {
-        limits_ask_day(x);
+        limits_ask_tenant(x);
     }
 }

@@ -212,10 +212,12 @@ static void limits_put_tenant(struct limits_drawing *d, struct view tenant)
                                                  "limit")) == JSON_RAW_NUMBER;
     bool has_spend = json_raw_kind(cli_json_raw(cli_json_raw(tenant, "spend_per_day"), "limit")) ==
                      JSON_RAW_NUMBER;
-    if (!has_tokens && !has_spend) return;
+    int64_t jobs = cli_json_int(tenant, "unfinished_jobs", 0);
+    if (!has_tokens && !has_spend && jobs == 0) return;
     cli_json_text(tenant, "id", id, sizeof id);
     buf_put_str(&d->line, "tenant ");
     cli_text_put(&d->line, view_of(id), CLI_ONE_LINE);
+    limits_put_figure(d, jobs, false, "job unfinished", "jobs unfinished");
     limits_end_line(d, "\x1b[1m");
     limits_put_day(d, tenant, "tokens_per_day", "tokens", "today");
     limits_put_day(d, tenant, "spend_per_day", "spend $", "today");

@@ -124,6 +124,8 @@ def test_queued_jobs_are_told_what_keeps_them(slow):
     got = until(lambda: (j := api.job(last))["status"] == "queued" and "waiting" in j and j, 15, what="a guess about the line")
     assert got["waiting"]["reason"] == "budget" and got["waiting"]["on"] == "main/gpt-5-mini"
     assert 60 < got["waiting"]["until"] / 1000 - time.time() < 200, "320 jobs at two a second"
+    assert 200 < limits(api)["tenant"]["unfinished_jobs"] <= 320
+    assert re.search(r"^tenant \S+  \d+ jobs unfinished$", tool.ok("limits"), re.M)
     statuses = [row["status"] for row in api.http.get("/v1/jobs", params={"limit": 500}).json()["data"][:320]]
     assert statuses.count("queued") > 50 and statuses.count("waiting") > 20, (statuses.count("queued"), statuses.count("waiting"))
     watch = Terminal([SLUICE, "watch", last], tool.env)
@@ -155,7 +157,7 @@ def test_a_day_that_is_spent_is_said(slow):
     assert waiting["until"] % 86400000 < 120000 and waiting["until"] > time.time() * 1000 - 1000  # midnight UTC
     day = limits(capped)["tenant"]
     assert day["id"] == "capped" and day["tokens_per_day"]["limit"] == 300 and 330 <= day["tokens_per_day"]["used"] <= 660
-    assert re.search(r"^tenant capped\n    tokens +[3-6]\d0 of +300 today$", Tool(slow.url, slow.keys["capped"]).ok("limits"), re.M)
+    assert re.search(r"^tenant capped  1 job unfinished\n    tokens +[3-6]\d0 of +300 today$", Tool(slow.url, slow.keys["capped"]).ok("limits"), re.M)
     assert api.wait(api.submit_ok("say", text))["status"] == "succeeded"
     assert capped.http.post(f"/v1/jobs/{held}/cancel").status_code == 202
     assert capped.wait(held)["status"] == "canceled"

@@ -33,7 +33,7 @@
     "\"waiters\":1,\"workers\":1,\"refusals\":5,\"closes\":1,\"fails\":0}"
 static const char answer[] =
     "{\"at\":\"x\",\"data\":[{\"model\":\"fast\",\"route\":[" OPEN "," CLOSED
-    "]}],\"tenant\":{\"id\":\"acme\",\"tokens_per_day\":{\"limit\":5000,"
+    "]}],\"tenant\":{\"id\":\"acme\",\"unfinished_jobs\":430,\"tokens_per_day\":{\"limit\":5000,"
     "\"used\":70},\"spend_per_day\":{\"limit\":null,\"used\":0}}}";
 
 static unsigned draw(struct buf *out, struct cli_limits_look look)
@@ -62,7 +62,7 @@ static void every_figure_has_its_place(void **state)
                         "    requests      10 of     10 a minute  learnt\n"
                         "    spend $     0.25 of   12.5 today\n"
                         "    calls          0 of      4 at once\n"
-                        "tenant acme\n"
+                        "tenant acme  430 jobs unfinished\n"
                         "    tokens        70 of   5000 today\n");
     buf_fini(&out);
 }
