@@ -11,9 +11,9 @@
  *   {"workflow":"onboard","version":3,"input":<raw>,"metadata":<raw>?,"webhook":"..."?,"key":"..."?}
  * Headers (ASCII): v kind job-id tenant class fp workflow key priority attempt max-attempts epoch seq step item
  * created-ms due-ms deadline-ms pin min-build since traceparent origin redrive-of err-code err-msg. Version rule: a
- * reader refuses v > JOB_V_MAX before it looks at anything else (ERR_CONFLICT: a newer worker can read it, so it is not poison),
- * ignores unknown headers and unknown members; a writer of v N leaves out nothing that a reader of N-1 needs. Absent
- * headers: number 0, since -1, text "", class interactive, priority 5. */
+ * reader refuses v > JOB_V_MAX before it looks at anything else (ERR_CONFLICT: a newer worker can read it, so it is
+ * not poison), ignores unknown headers and unknown members; a writer of v N leaves out nothing that a reader of N-1
+ * needs. Absent headers: number 0, since -1, text "", class interactive, priority 5. */
 
 enum { JOB_V = 1, JOB_V_MAX = 1, TENANT_MAX = 64, WORKFLOW_NAME_MAX = 64, FP_HEX = 64 };
 
