@@ -303,19 +303,23 @@ end
 local function foreign(c, d, now)
     local f = c[16 + d]
     if f <= 0 then return 0 end
-    local left = 1 - (now - c[20 + d]) / c[24 + d]
+    local age = now - c[20 + d] - 2000 -- while there is news, it does not fade
+    local left = age > 0 and 1 - age / c[24 + d] or 1
     return left > 0 and math.floor(f * left) or 0
 end
 
 -- States ---------------------------------------------------------------------------------------------------------------------
 
 local function close(b, c, x, why, ms)
-    if b.closes == 0 or b.st == OPEN and x.now - b.since > MINUTE then b.tries = 0 else b.tries = math.min(b.tries + 1, 30) end
+    if b.closes == 0 or b.st == OPEN and x.now - b.since > 10000 then b.tries = 0 else b.tries = math.min(b.tries + 1, 30) end
     if why == THROTTLE then
         for d = 1, 4 do
             if ms == 0 and c[28 + d] > x.now then ms = c[28 + d] - x.now end
         end
-        ms = ms > 0 and math.min(ms, 3600000) or math.min(MINUTE, 1000 * 2 ^ b.tries)
+        local own = math.min(MINUTE, 1000 * 2 ^ b.tries)
+        -- what was told and did not hold is not believed again
+        if ms > 0 and b.tries > 0 then ms = math.max(ms, math.min(own / 2, 15000)) end
+        ms = ms > 0 and math.min(ms, 3600000) or own
     elseif why == OUTAGE then
         ms = math.min(MINUTE, math.max(ms, b.tries < 12 and 5000 or 5000 * 2 ^ (b.tries - 11)))
     else
@@ -497,7 +501,7 @@ local function refill(b, x)
             D[#D + 1] = d
         end
     end
-    x.D, x.rate, x.burst, x.keep, x.level, x.room = D, rates, bursts, keeps, levels, {}
+    x.D, x.rate, x.burst, x.keep, x.level, x.room, x.fades = D, rates, bursts, keeps, levels, {}, {}
 end
 
 -- Room in the window, uncertainty (with that of `more`) taken off.
@@ -509,7 +513,10 @@ local function rooms(b, c, x, vi, vo)
         elseif d == 3 then used = used + SURE * math.sqrt(math.max(0, b[6] + vo)) - b.early end
         local f, t = foreign(c, d, x.now), told(c, d, x.now)
         x.room[d] = limit - used
-        if f > 0 then x.room[d] = math.min(x.room[d], (t > 0 and t or limit) - f - used) end
+        if f > 0 then
+            x.room[d] = math.min(x.room[d], (t > 0 and t or limit) - f - used)
+            x.fades[d] = c[24 + d] / c[16 + d] -- ms until strangers' use is less by one
+        end
     end
 end
 
@@ -519,7 +526,7 @@ local function fits(b, x, first, q)
         local d = x.D[i]
         local need, keep = math.min(first[d], x.L[d]), q * x.keep[d]
         local level = math.min(need + keep, x.burst[d])
-        if x.room[d] < need + keep and b[d] + x.lease[d] > 0 then
+        if x.room[d] < need + keep and (x.fades[d] or b[d] + x.lease[d] > 0) then
             x.lack_d, x.lack = d, need + keep - x.room[d]
             return false
         end
@@ -584,6 +591,8 @@ end
 -- When enough of the window will have been forgotten: by the slots that are next.
 local function wait_of_window(b, x, w)
     local d, need, ahead = x.lack_d, x.lack, 0
+    local fading = x.fades[d] and math.ceil(math.min(need * x.fades[d], 1000)) -- and news may come sooner
+    if fading and b[d] <= 0 then return fading end
     local from = b.head
     if d == 3 then from, ahead = b.ep, b.least end
     local last, to = from, math.min(from + 8, b.tail + 1)
@@ -593,7 +602,8 @@ local function wait_of_window(b, x, w)
     each_slot(w.key, from, to, look)
     if need > 0 then each_slot(w.key, to, math.min(to + 56, b.tail + 1), look) end
     if need > 0 then last = math.min(from + 64, b.tail + 1) end
-    return (last + 1) * SLOT + MINUTE + WAY - ahead - x.now
+    local wait = (last + 1) * SLOT + MINUTE + WAY - ahead - x.now
+    return fading and math.min(fading, wait) or wait
 end
 
 -- Half of what may go at once is there.
@@ -697,9 +707,10 @@ end
 -- What the trade tells, unless it was told before. at: behind the demand.
 local function hear(b, c, x, w, keys, at)
     local has_told, settles, days = x.n[33], x.n[34], x.n[35]
-    local e = numbers(redis.call('HGET', keys[4], x.args[1]), 3)
+    local e = numbers(redis.call('HGET', keys[4], x.args[1]), 5)
     x.was_in_flight = e[1]
     x.is_new = e[3] < x.n[2]
+    if not x.is_new and e[5] == 1 and b.st == PROBING then b.st, b.till = CLOSED, x.now end -- the probe was lost with the answer
     local asked = table.concat(x.args, ' ', 8, 14)
     if asked ~= x.m.asked or x.now - x.m.asked_at > 5000 then
         for d = 1, 4 do configured(x, c, d, 4 + d, x.n[7 + d], x.now) end
@@ -755,7 +766,8 @@ local function trade(keys, args)
     if may then reason, wait = lease(b, c, x, w, demands) else reason, wait = RATE, 20 end
     if x.lease[1] > 0 then ttl, s, o = book(b, c, x, w) end
     b.fl = b.fl + x.lease[1]
-    local entry = (x.n[18] + x.lease[1]) .. ' ' .. x.now .. ' ' .. args[2] .. ' ' .. (x.n[30] + x.n[31] + x.n[32])
+    local entry = (x.n[18] + x.lease[1]) .. ' ' .. x.now .. ' ' .. args[2] .. ' ' .. (x.n[30] + x.n[31] + x.n[32]) ..
+        (x.probe and x.lease[1] > 0 and ' 1' or ' 0')
     if redis.call('HSET', keys[4], args[1], entry) > 0 then redis.call('PEXPIRE', keys[4], 900000) end
     store(w)
     save(keys[1], x.m)
