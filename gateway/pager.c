@@ -11,7 +11,8 @@
  * the client is told `reset` and gets the job so far as a snapshot: the stream's own when that is
  * what stands there, else one folded here.
  * - A cursor that the stream never reached (a wiped or restarted Redis, a client's fantasy) is
- * found by asking for the newest entry first.
+ * found by asking for the newest entry first. So is a stream whose time ran out between two pages:
+ * nothing behind the cursor may mean that all was read, or that all is gone.
  *
  *   TOP --cursor is known--> PAGES --read to the end--> STOPPED (joins the live watchers)
  *    '---it is not--> FOLDING <--hole--'
@@ -27,6 +28,7 @@ struct pager {
     struct watcher *watcher; /* NULL: closed while a read is under way */
     enum pager_state state;
     bool is_asking;
+    bool is_at_top; /* the newest entry was the cursor's, and nothing came since */
     struct fold *fold;
     struct buf page[2];
     unsigned at;   /* the page being sent */
@@ -147,6 +149,7 @@ void pager_restart(struct watcher *w, bool probes)
     struct pager *p = w->pager;
     assert(p->state == PAGER_STOPPED && !p->fold);
     p->state = probes ? PAGER_TOP : PAGER_PAGES;
+    p->is_at_top = false;
     pager_ask(p);
 }
 
@@ -202,14 +205,18 @@ static void pager_end(struct pager *p, enum event_type type)
 static void pager_arrived(struct pager *p, size_t count)
 {
     struct watcher *w = p->watcher;
-    if (count == 0 && w->cursor.epoch == 0 && w->cursor.seq == 0)
+    if (count == 0 && w->cursor.epoch == 0 && w->cursor.seq == 0) {
         pager_fold(p); /* no stream: ended long ago, or not there yet */
-    else if (tail_join(w->tail, w))
-        pager_stop(w);
-    else if (count == 0)
-        pager_hold(p, TAIL_LOOK_MS);
-    else
+    } else if (count == 0 && !p->is_at_top) {
+        p->state = PAGER_TOP;
         pager_ask(p);
+    } else if (tail_join(w->tail, w)) {
+        pager_stop(w);
+    } else if (count == 0) {
+        pager_hold(p, TAIL_LOOK_MS);
+    } else {
+        pager_ask(p);
+    }
 }
 
 static void pager_take_page(struct pager *p, const struct reply *r)
@@ -230,6 +237,7 @@ static void pager_take_page(struct pager *p, const struct reply *r)
         return;
     }
     out->failed = false;
+    if (i > 0) p->is_at_top = false;
     pager_adapt(p, out->len, i);
     if (verdict == PAGER_END) {
         pager_end(p, e.type);
@@ -255,6 +263,7 @@ static void pager_take_top(struct pager *p, const struct reply *r)
         return;
     }
     int order = event_id_compare(w->cursor, e.id);
+    p->is_at_top = order == 0;
     if (order == 0 && event_type_is_terminal(e.type))
         pager_end(p, e.type);
     else if (order == 0 && tail_join(w->tail, w))

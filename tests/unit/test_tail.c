@@ -518,6 +518,29 @@ static void a_stream_past_its_retention_is_told_from_meta(void **state)
     drop(&x);
 }
 
+static void a_stream_may_end_its_life_between_two_reads(void **state)
+{
+    (void)state;
+    struct world x;
+    struct client c;
+    make(&x);
+    put_running(x.rig);
+    rig_put(x.rig, 5, 9, "job.succeeded", "");
+    rig_set(x.rig, "st", "succeeded");
+    rig_set(x.rig, "ep", "5");
+    rig_set(x.rig, "sq", "9");
+    rig_set(x.rig, "vw", kept_view);
+    client_open(&x, &c, WATCH_SSE, (struct event_id){5, 2});
+    for (int i = 0; i < 10 && x.rig->ranges == 0; i++) assert_true(rig_step(x.rig));
+    assert_int_equal(x.rig->ranges, 1); /* the newest entry was there, and not the client's */
+    rig_wipe_stream(x.rig);
+    settle(&x, &c);
+    expect_events(&c, "reset\njob.snapshot " E5 N(8) "\njob.succeeded " E5 N(9) "\n");
+    assert_true(c.is_over);
+    client_close(&c);
+    drop(&x);
+}
+
 static void a_rebuilt_end_is_no_news_to_who_had_the_rest(void **state)
 {
     (void)state;
@@ -976,6 +999,7 @@ int main(void)
         cmocka_unit_test(a_new_owner_that_knows_less_is_told),
         cmocka_unit_test(a_stream_begun_again_lower_is_told),
         cmocka_unit_test(a_stream_past_its_retention_is_told_from_meta),
+        cmocka_unit_test(a_stream_may_end_its_life_between_two_reads),
         cmocka_unit_test(a_rebuilt_end_is_no_news_to_who_had_the_rest),
         cmocka_unit_test(a_job_that_is_not_there_yet_is_waited_for),
         cmocka_unit_test(watchers_hold_while_redis_is_away),
