@@ -26,6 +26,14 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
+def write(figures):
+    """The table so far; the figures go into the file, row by row."""
+    table = pace_report.lines(figures)
+    with open(os.path.join(ROOT, "build", "bench-pacing.json"), "w", encoding="utf-8") as file:
+        json.dump({"table": table, "rows": figures}, file, indent=1)
+    return table
+
+
 def main():
     wanted = os.environ.get("ROWS", "").split() or sys.argv[1:] or list(ROWS)
     unknown = [name for name in wanted if name not in ROWS]
@@ -41,10 +49,9 @@ def main():
             figures[name] = {"error": f"{type(error).__name__}: {error}"}
         figures[name]["took_s"] = round(time.monotonic() - start, 1)
         say(f"bench: {name} {figures[name]['took_s']} s" + (f": {figures[name]['error']}" if "error" in figures[name] else ""))
-    table = pace_report.lines(figures)
+        write(figures)
     figures["load_average_after"] = os.getloadavg()
-    with open(os.path.join(ROOT, "build", "bench-pacing.json"), "w", encoding="utf-8") as file:
-        json.dump({"table": table, "rows": figures}, file, indent=1)
+    table = write(figures)
     print(pace_report.text(table))
     say("bench: raw figures in build/bench-pacing.json")
     return 1 if any(isinstance(row, dict) and "error" in row for row in figures.values()) else 0

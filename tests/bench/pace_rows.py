@@ -211,7 +211,7 @@ def outage():
         letters = stage.metric("sluice_dead_letters_total")
         retries = [call for call in stage.sim.journal() if not (call.get("identity") or "/1").endswith("/1")]
     full = next((n * 5 for n, step in enumerate(after["series"]) if (step.get("share") or 0) >= 0.9), None)
-    refused = sum(step["refused"] for step in after["series"][2:])
+    refused = sum(sum(step["refused"].values()) for step in after["series"][2:])
     accepted = sum(step["accepted"] for step in after["series"][2:])
     gaps = {model: min((b - a for a, b in zip(at, at[1:])), default=None) for model, at in probes.items()}
     return {"probes": {model: len(at) for model, at in probes.items()}, "least_gap_ms": gaps, "full_speed_s": full,
