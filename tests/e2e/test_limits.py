@@ -8,6 +8,7 @@ import re
 import signal
 import time
 
+import httpx
 import pytest
 
 from tests.e2e.client import Api, until
@@ -191,7 +192,22 @@ def test_refusals_and_outages_are_seen(slow, weather, reason, why):
 
 def test_a_tenant_sees_no_other(slow):
     """No name and no figure of another tenant in what a key reads (its own day apart)."""
+    api = Api(slow.url, slow.key)
+    api.wait(api.submit_ok("say", {"text": "mine"}))
+    until(lambda: limits(api)["tenant"]["tokens_per_day"]["used"] > 0, 10, what="the day's counters")
     theirs = limits(Api(slow.url, slow.keys["reader"]))
     assert theirs["tenant"]["id"] == "reader" and theirs["tenant"]["tokens_per_day"] == {"limit": None, "used": 0}
     assert "capped" not in json.dumps(theirs)
-    assert limits(Api(slow.url, slow.key))["tenant"]["tokens_per_day"]["used"] > 0
+
+
+def test_metrics_name_no_tenant_and_no_job(slow):
+    """Label sets of the gateway are bounded: routes, methods, codes, reasons."""
+    api = Api(slow.url, slow.keys["capped"])
+    job = api.submit_ok("say", {"text": "[[sim tokens=1 usage_in=0 usage_out=0]] x"})
+    for path in ("/v1/usage", "/v1/limits", f"/v1/jobs/{job}", "/v1/usage?by=made-up", f"/v1/made-up-{job}"):
+        api.http.get(path)
+    text = httpx.get(slow.admin_url + "/metrics").text
+    assert "/v1/usage" in text and "/v1/limits" in text
+    for word in ("capped", "reader", job, "made-up"):
+        assert word not in text, word
+    assert api.http.post(f"/v1/jobs/{job}/cancel").status_code in (200, 202)
