@@ -70,7 +70,7 @@ struct pacer_wait { /* embed; zeroed = idle, never asked. Only state and the num
     enum job_class cls;
     enum task_fault fault;           /* of the last try, while tries > 0 */
     const struct config_tenant *cap; /* its tenant has a daily one; else NULL */
-    int64_t weight, counted, max_tokens, asked_ms, granted_ms;
+    int64_t weight, counted, max_tokens, asked_ms, guessed_ms, granted_ms;
     int64_t told_ms; /* the end that was told, monotonic; 0: none */
     const char *told_reason;
     bool is_told_tenant; /* the reason is the tenant's day */

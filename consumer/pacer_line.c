@@ -342,6 +342,18 @@ void pacer_line_remove(struct pacer_line *l, struct pacer_place *p)
     flow_rest(f);
 }
 
+void pacer_line_recost(struct pacer_place *p, const struct limiter_cost *c)
+{
+    struct pacer_flow *f = p->flow;
+    struct line_sum was = sum_of(&p->cost), is = sum_of(c);
+    assert(f);
+    flow_withdraw(f);
+    sum_add(&f->sum, &was, -1);
+    sum_add(&f->sum, &is, 1);
+    p->cost = *c;
+    flow_offer(f);
+}
+
 struct pacer_flow *pacer_line_take(struct pacer_line *l, struct pacer_place *p, int64_t now_ms)
 {
     struct pacer_flow *f = p->flow;

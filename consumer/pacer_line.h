@@ -35,6 +35,8 @@ struct pacer_line_ask {
 /* The place's cost, priority and age are set already. False: no memory. */
 bool pacer_line_put(struct pacer_line *l, struct pacer_place *p, const struct pacer_line_ask *a);
 void pacer_line_remove(struct pacer_line *l, struct pacer_place *p);
+/* It will cost this, as far as is known by now. */
+void pacer_line_recost(struct pacer_place *p, const struct limiter_cost *c);
 struct pacer_place *
 pacer_line_first(const struct pacer_line *l); /* left in the line; NULL: nobody */
 /* Takes it out and charges its flow, which is kept for it until pacer_flow_unref. */

@@ -14,6 +14,7 @@ enum {
     PACER_TURN = 64, /* grants of a group before the next one has its turn */
     PACER_ESTIMATES_MAX = 4096,
     PACER_VOLUNTEER_MS = 1000,
+    PACER_GUESS_MS = 1000, /* how old a guess may be when its call goes */
     PACER_LATELY = 5, /* seconds whose grants make a line's length */
     PACER_LINE_LEAST = 64,
     PACER_AWAY_MS = 500 /* how long a call rests for want of memory */
@@ -98,6 +99,8 @@ void pacer_unmake(struct pacer *p);
 /* pacer_route.c */
 /* Sets route, guess and cost of a wait for the route it should take now. */
 void pacer_aim(struct pacer_wait *w);
+/* In line: what was learnt since it was aimed counts for it, too. */
+void pacer_guess_again(struct pacer_wait *w);
 MUST_CHECK bool pacer_line_up(struct pacer_wait *w);
 void pacer_leave_line(struct pacer_wait *w);
 void pacer_rest(struct pacer_wait *w, int64_t ms);

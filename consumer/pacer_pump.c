@@ -115,6 +115,7 @@ static bool pacer_grant_next(struct pacer_group *g)
             pacer_block(g->pacer, first->flow);
             continue;
         }
+        if (pacer_now(g->pacer) - w->guessed_ms > PACER_GUESS_MS) pacer_guess_again(w);
         struct pacer_key *k = pacer_take(g, &first->cost, &ticket);
         if (!k) return false;
         w->ticket = ticket;

@@ -111,12 +111,12 @@ size_t pacer_group_of(const struct pacer *p, struct view model)
     return r ? (size_t)(r->group - p->groups) : PACER_NO_GROUP;
 }
 
-static void pacer_expect(struct pacer_wait *w)
+static void pacer_guess(struct pacer_wait *w, struct limiter_cost *c)
 {
     const struct config_route *r = w->route->config;
     const struct estimate_key key = {
         .workflow = w->workflow, .step = w->step, .model = view_of(r->model)};
-    struct limiter_cost *c = &w->place.cost;
+    w->guessed_ms = pacer_now(w->pacer);
     estimate_expect(w->pacer->estimate, &key, w->counted, w->max_tokens, &w->guess);
     *c = (struct limiter_cost){.input = w->guess.input,
                                .input_var = w->guess.input_var,
@@ -128,6 +128,19 @@ static void pacer_expect(struct pacer_wait *w)
     c->tokens = w->max_tokens > c->input ? w->max_tokens : c->input;
     c->microusd = (int64_t)((double)c->input * r->price.input_per_million +
                             (double)c->output * r->price.output_per_million + 0.5);
+}
+
+static void pacer_expect(struct pacer_wait *w)
+{
+    pacer_guess(w, &w->place.cost);
+}
+
+void pacer_guess_again(struct pacer_wait *w)
+{
+    struct limiter_cost c;
+    assert(w->state == PACER_LINED);
+    pacer_guess(w, &c);
+    pacer_line_recost(&w->place, &c);
 }
 
 /* The largest is always tried: our count may be wrong, and only the provider knows. */

@@ -203,6 +203,7 @@ static void pacer_on_sweep(void *arg)
     for (struct list_link *k = list_first(&p->waits), *next; k; k = next) {
         struct pacer_wait *w = LIST_ITEM(k, struct pacer_wait, link);
         next = list_next(&p->waits, k);
+        if (w->state == PACER_LINED && !w->guess.is_learnt) pacer_guess_again(w);
         if (w->state == PACER_RESTING)
             pacer_tell(w, w->timer.when_ms, pacer_reason_of_fault(w->fault));
     }

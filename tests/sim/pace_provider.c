@@ -332,6 +332,12 @@ enum pace_dim exact_binding(const struct exact *x)
     return best;
 }
 
+double exact_share(struct exact *x, enum pace_dim d)
+{
+    forget(x, &x->dims[d]);
+    return x->dims[d].limit > 0 ? (double)x->dims[d].own / (double)x->dims[d].limit : 0;
+}
+
 double exact_use(const struct exact *x)
 {
     return part(x, exact_binding(x));

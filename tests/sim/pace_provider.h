@@ -39,6 +39,7 @@ int64_t exact_peak(const struct exact *x);
 /* What was used since the mark, by dimension, and how much of the limit that binds most. */
 void exact_mark(struct exact *x);
 int64_t exact_used(const struct exact *x, enum pace_dim d);
+double exact_share(struct exact *x, enum pace_dim d); /* own use of the last minute, of the limit */
 double exact_use(const struct exact *x);
 enum pace_dim exact_binding(const struct exact *x); /* the dimension used most, by its limit */
 

@@ -100,6 +100,55 @@ static struct config *read_config(const struct pace_plan *p, size_t fleet)
 }
 
 /* --- life ---------------------------------------------------------------------------------------------------------- */
+static void tell_plan(const struct pace_stage *s)
+{
+    const struct pace_plan *p = &s->plan;
+
+    world_trace(s->world, "%zu workers, %zu tenants; input %lld, output %lld (max %lld), %lld ms; backlog %lld; knows %.2f %.2f",
+                p->workers, p->tenants, (long long)p->input_mean, (long long)p->output_mean, (long long)p->output_max,
+                (long long)p->took_mean_ms, (long long)p->backlog, p->configured[0], p->configured[1]);
+    for (size_t i = 0; i < p->routes; i++) {
+        const struct exact_options *x = &p->exact[i];
+
+        world_trace(s->world, "route %zu: algorithm %d, headers %d, requests %lld, input %lld, output %lld, tokens %lld", i,
+                    (int)x->algorithm, (int)x->headers, (long long)x->limits[0], (long long)x->limits[1],
+                    (long long)x->limits[2], (long long)x->limits[3]);
+    }
+}
+
+/* What the budget thinks of itself: state, why, until, share, day; then of each dimension limit, configured, told, learnt,
+ * used, strangers, available, next. */
+static void tell_view(struct pace_stage *s)
+{
+    static const char *const argv[] = {"FCALL", "sluice_pace_v1_view", "4", "rl:{main/m/default}", "rl:{main/m/default}:s",
+                                       "rl:{main/m/default}:f", "rl:{main/m/default}:w"};
+    const struct reply *r = model_redis_ask(s->redis, argv, 7);
+    char text[600];
+    size_t n = 0;
+
+    for (size_t i = 0; r->kind == REPLY_ARRAY && i < r->count && n + 24 < sizeof text; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s%lld", i >= 17 && (i - 17) % 8 == 0 ? " | " : " ",
+                              (long long)r->items[i].num);
+    if (n) world_trace(s->world, "budget%s", text);
+}
+
+/* Every five seconds, while the world is told. */
+static void tell_state(void *arg)
+{
+    struct pace_stage *s = arg;
+    char text[160];
+    size_t n = 0;
+
+    for (size_t i = 0; i < s->plan.routes; i++)
+        for (enum pace_dim d = 0; d < PACE_DIM_COUNT; d++)
+            if (exact_limit(s->exacts[i], d) > 0 && n < sizeof text)
+                n += (size_t)snprintf(text + n, sizeof text - n, " %.3f", exact_share(s->exacts[i], d));
+    world_trace(s->world, "use of the minute%s; %zu granted, %zu refused, %zu failed, %zu trades", text, s->granted, s->refused,
+                s->failed, s->trades);
+    tell_view(s);
+    world_after(s->world, 5000, tell_state, NULL, s);
+}
+
 struct pace_stage *pace_stage_new(const struct pace_plan *plan)
 {
     struct pace_stage *s = calloc(1, sizeof *s);
@@ -115,6 +164,8 @@ struct pace_stage *pace_stage_new(const struct pace_plan *plan)
     for (size_t i = 0; i < PACE_WORKERS_MAX; i++) s->workers[i] = (struct pace_worker){.stage = s, .index = i};
     pace_run(s, 1000 + pace_between(s, 0, 60000)); /* wherever in the provider's minute */
     pace_mark(s);
+    tell_plan(s);
+    if (plan->trace) tell_state(s);
     return s;
 }
 
