@@ -622,10 +622,14 @@ local function queue(b, x, wait)
     step = math.ceil(plenty(x) and step / 2 or step)
     local at = x.now + math.max(wait == 0 and step or 5, math.min(wait, 5000))
     x.eta = wait
+    if x.turn > x.now then -- it came before its turn, to tell something: it does not lose it by that
+        x.turn = math.max(at, math.min(x.turn, b.turn, at + step * math.max(1, b.wk)))
+        return x.turn - x.now
+    end
     b.turn = math.max(at, math.min(b.turn, at + step * math.max(1, b.wk)))
-    wait = b.turn - x.now
+    x.turn = b.turn
     b.turn = b.turn + step
-    return wait
+    return x.turn - x.now
 end
 
 local function amounts(x, at, calls)
@@ -707,8 +711,8 @@ end
 -- What the trade tells, unless it was told before. at: behind the demand.
 local function hear(b, c, x, w, keys, at)
     local has_told, settles, days = x.n[33], x.n[34], x.n[35]
-    local e = numbers(redis.call('HGET', keys[4], x.args[1]), 5)
-    x.was_in_flight = e[1]
+    local e = numbers(redis.call('HGET', keys[4], x.args[1]), 6)
+    x.was_in_flight, x.turn = e[1], e[6]
     x.is_new = e[3] < x.n[2]
     if not x.is_new and e[5] == 1 and b.st == PROBING then b.st, b.till = CLOSED, x.now end -- the probe was lost with the answer
     local asked = table.concat(x.args, ' ', 8, 14)
@@ -767,7 +771,7 @@ local function trade(keys, args)
     if x.lease[1] > 0 then ttl, s, o = book(b, c, x, w) end
     b.fl = b.fl + x.lease[1]
     local entry = (x.n[18] + x.lease[1]) .. ' ' .. x.now .. ' ' .. args[2] .. ' ' .. (x.n[30] + x.n[31] + x.n[32]) ..
-        (x.probe and x.lease[1] > 0 and ' 1' or ' 0')
+        (x.probe and x.lease[1] > 0 and ' 1 ' or ' 0 ') .. x.turn
     if redis.call('HSET', keys[4], args[1], entry) > 0 then redis.call('PEXPIRE', keys[4], 900000) end
     store(w)
     save(keys[1], x.m)
