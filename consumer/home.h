@@ -12,7 +12,7 @@
 enum home_state { HOME_ASKING, HOME_REPLAYING, HOME_READY, HOME_GONE };
 struct rebuild;
 
-enum { HOME_DELAYS = TOPIC_DELAY_6H - TOPIC_DELAY_5S + 1 };
+enum { HOME_DELAYS = TOPIC_DELAY_6H - TOPIC_DELAY_5S + 1, HOME_ASIDE_MAX = 64 };
 
 struct home {
     struct list_link link;

@@ -3,7 +3,7 @@
  *
  *    home_queue --surplus of its tenant--> SPILLING: a copy goes to the spill topic, the offset is
  *        |                                 complete when that is acknowledged and Redis knows of it
- *        |---from the spill topic, its tenant is not down yet--> ASIDE: the topic waits behind it
+ *        |---from the spill topic, its tenant is not down yet--> ASIDE; behind many the topic waits
  *        |---its key has no room--> KEYED: other keys pass it; it is told when that takes long
  *        '--> QUEUED in the scheduler --home_take--> RUNNING
  *
@@ -16,7 +16,7 @@
 #include "consumer/foreign.h"
 #include "schemas/event.h"
 
-enum { HOME_TELL_TURN = 64, HOME_TELL_MAX = 1024, HOME_ASIDE_LOOK = 256 };
+enum { HOME_TELL_TURN = 64, HOME_TELL_MAX = 1024 };
 
 static bool home_is_of(const struct item *it, enum topic interactive, enum topic bulk)
 {
@@ -188,7 +188,7 @@ static bool home_sets_aside(struct home *h, struct item *it)
 void home_wake_aside(struct home *h)
 {
     for (size_t i = 0; i < CLASS_COUNT; i++) {
-        size_t left = HOME_ASIDE_LOOK;
+        size_t left = HOME_ASIDE_MAX;
         for (struct list_link *k = list_first(&h->aside[i]), *next; k && left; k = next, left--) {
             struct item *it = LIST_ITEM(k, struct item, waiting);
             next = list_next(&h->aside[i], k);

@@ -140,10 +140,10 @@ static bool home_may_read(const struct home *h, enum topic t)
     case TOPIC_JOBS_BULK:
         return gate_lane_count(w, SCHED_BULK) < max;
     case TOPIC_SPILL_INTERACTIVE:
-        return !h->aside[CLASS_INTERACTIVE].count &&
+        return h->aside[CLASS_INTERACTIVE].count < HOME_ASIDE_MAX &&
                gate_lane_count(w, SCHED_INTERACTIVE) < max;
     case TOPIC_SPILL_BULK:
-        return !h->aside[CLASS_BULK].count && gate_lane_count(w, SCHED_BULK) < max;
+        return h->aside[CLASS_BULK].count < HOME_ASIDE_MAX && gate_lane_count(w, SCHED_BULK) < max;
     case TOPIC_CONT:
         return gate_due_count(w) < max;
     case TOPIC_DELAY_5S:
