@@ -31,6 +31,7 @@ struct pacer_options { /* all borrowed */
     struct usage *usage; /* may be NULL: nothing is counted, tenants have no daily caps */
     struct view incarnation;
     size_t calls_max;             /* granted at once, in this process */
+    size_t line_least;            /* no line is long that is shorter */
     bool (*may_start)(void *arg); /* false: fenced; nothing is granted meanwhile */
     void (*kick)(void *arg);      /* pacer_pump is wanted soon */
     void *arg;

@@ -15,9 +15,8 @@ enum {
     PACER_ESTIMATES_MAX = 4096,
     PACER_VOLUNTEER_MS = 1000,
     PACER_GUESS_MS = 1000, /* how old a guess may be when its call goes */
-    PACER_LATELY = 5, /* seconds whose grants make a line's length */
-    PACER_LINE_LEAST = 64,
-    PACER_AWAY_MS = 500 /* how long a call rests for want of memory */
+    PACER_LATELY = 5,      /* seconds whose grants make a line's length */
+    PACER_AWAY_MS = 500    /* how long a call rests for want of memory */
 };
 
 struct pacer_group;

@@ -160,6 +160,25 @@ static void pacer_skip_short(struct pacer_wait *w)
     }
 }
 
+/* The time of a close is over and nobody has tried yet: this one does. When calls come seldom it is
+ * the only way to find out; otherwise see pacer_call_volunteer. */
+static void pacer_volunteer(struct pacer_wait *w)
+{
+    const struct pacer_model *m = w->model;
+    int64_t until, now = pacer_now(w->pacer);
+    for (size_t i = 0; i < m->route_count; i++) {
+        struct pacer_group *g = m->routes[i].group;
+        if (pacer_is_skipped(w, i) || (w->avoid & (1u << i))) continue;
+        if (!pacer_is_shut(w, g)) return;
+        (void)pacer_group_close(g, &until);
+        if (until > now || g->volunteer || now < g->volunteer_ms || pacer_line_count(g->line))
+            continue;
+        g->volunteer = w;
+        g->volunteer_ms = now + PACER_VOLUNTEER_MS;
+        return;
+    }
+}
+
 void pacer_aim(struct pacer_wait *w)
 {
     if (!w->route) { /* of a first guess, whichever route it is */
@@ -167,6 +186,7 @@ void pacer_aim(struct pacer_wait *w)
         pacer_expect(w);
         pacer_skip_short(w);
     }
+    pacer_volunteer(w);
     w->route = pacer_choose(w);
     if (!w->route) { /* all were found too short: the provider shall say so */
         w->skipped = 0;

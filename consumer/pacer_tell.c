@@ -71,7 +71,7 @@ bool pacer_is_long(const struct pacer *p, size_t group)
     size_t out = pacer_line_count(g->line) - offered; /* of spent tenants: in nobody's way */
     pacer_lately_roll(g);
     for (size_t i = 0; i < PACER_LATELY; i++) most += g->lately[i];
-    if (most < PACER_LINE_LEAST) most = PACER_LINE_LEAST;
+    if (most < (int64_t)p->o.line_least) most = (int64_t)p->o.line_least;
     for (size_t i = 0; i < g->key_count; i++) out += g->keys[i].in_flight;
     return (int64_t)offered >= most || (g->jobs > out && (int64_t)(g->jobs - out) >= most);
 }

@@ -18,6 +18,7 @@ enum {
     WORKER_START_TURN = 512,
     WORKER_COMMIT_MS = 1000,
     WORKER_PARK_TURN = 256,
+    WORKER_LINE_LEAST = 64,  /* jobs that may stand before a model's line, however slow it is */
     WORKER_JOBS_SLACK = 4096 /* closers beyond max_jobs */
 };
 
@@ -269,6 +270,13 @@ static void worker_on_usage(void *arg)
     worker_kick(w);
 }
 
+/* A worker of few jobs has short lines, too. */
+static size_t worker_line_least(const struct config *c)
+{
+    int64_t half = c->consumer.max_jobs / 2 + 1;
+    return half < WORKER_LINE_LEAST ? (size_t)half : WORKER_LINE_LEAST;
+}
+
 static bool worker_make_pacer(struct worker *w)
 {
     const struct worker_ports *p = &w->ports;
@@ -290,6 +298,7 @@ static bool worker_make_pacer(struct worker *w)
                                         .usage = w->usage,
                                         .incarnation = view_of(w->incarnation),
                                         .calls_max = (size_t)p->config->consumer.max_calls,
+                                        .line_least = worker_line_least(p->config),
                                         .may_start = worker_may_call,
                                         .kick = worker_kick_arg,
                                         .arg = w};
@@ -505,10 +514,15 @@ static struct item *worker_next(struct worker *w, size_t *left, size_t *ret_grou
     return it;
 }
 
+static bool worker_has_room(const struct worker *w)
+{
+    return worker_may_start(w) && w->run_list.count < (size_t)w->ports.config->consumer.max_jobs;
+}
+
 static void worker_start(struct worker *w)
 {
-    size_t max = (size_t)w->ports.config->consumer.max_jobs, left = WORKER_START_TURN;
-    while (left && worker_may_start(w) && w->run_list.count < max) {
+    size_t left = WORKER_START_TURN;
+    while (left && worker_has_room(w)) {
         size_t group = PACER_NO_GROUP;
         struct item *it = worker_next(w, &left, &group);
         if (!it) break;
@@ -539,7 +553,7 @@ void worker_turn(struct worker *w)
     worker_start(w);
     gate_tell(w->gate);
     pacer_pump(w->pacer);
-    if (worker_may_start(w) && gate_has_open(w->gate)) worker_kick(w);
+    if (worker_has_room(w) && gate_has_open(w->gate)) worker_kick(w);
     mirror_flush(&w->mirrors);
     jobrun_reap(w);
     drain_check(w);

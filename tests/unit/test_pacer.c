@@ -191,6 +191,7 @@ static void open_rig(struct rig *r, const char *yaml)
                                     .usage = r->usage,
                                     .incarnation = VIEW_LIT("w:1"),
                                     .calls_max = r->calls_max,
+                                    .line_least = 64,
                                     .may_start = may_start,
                                     .kick = kick,
                                     .arg = r};
@@ -499,6 +500,48 @@ static void test_an_outage_moves_calls_to_the_next_route_and_back(void **state)
     close_rig(r);
 }
 
+/* Nobody ever waits at the second route, so nobody can be called back: whoever comes next has to try. */
+static void test_calls_that_come_seldom_find_the_way_back(void **state)
+{
+    struct rig *r = *state;
+    open_rig(r, TWO_ROUTES);
+    r->judge = main_is_away;
+    for (int i = 0; i < 30; i++) (void)ask(r, "a");
+    pass(r, 4000);
+    for (int i = 0; i < 10; i++) {
+        (void)ask(r, "a");
+        pass(r, 1000);
+    }
+    r->judge = NULL;
+    for (int i = 0; i < 40; i++) {
+        (void)ask(r, "a");
+        pass(r, 1000);
+    }
+    assert_int_equal(pacer_waiting(r->pacer), 0);
+    assert_string_equal(r->calls[r->count - 1].grant.provider->name, "main");
+    close_rig(r);
+}
+
+static void test_how_long_a_line_is(void **state)
+{
+    struct rig *r = *state;
+    open_rig(r, ONE_ROUTE("requests_per_minute: 60") "tenants:\n" TENANT("a", ", tokens_per_day: 100") TENANT("b", ""));
+    size_t g = pacer_group_of(r->pacer, VIEW_LIT("fast"));
+    assert_int_equal(pacer_group_of(r->pacer, VIEW_LIT("none")), PACER_NO_GROUP);
+    assert_false(pacer_is_long(r->pacer, g));
+    for (int i = 0; i < 64; i++) pacer_begun(r->pacer, g);
+    assert_true(pacer_is_long(r->pacer, g));
+    for (int i = 0; i < 64; i++) pacer_over(r->pacer, g);
+    for (int i = 0; i < 70; i++) (void)ask(r, "b");
+    assert_true(pacer_is_long(r->pacer, g));
+    pass(r, 10000);
+    assert_false(pacer_is_long(r->pacer, g));
+    for (int i = 0; i < 100; i++) (void)ask(r, "a"); /* its day is spent soon: it is in nobody's way */
+    pass(r, 6000);
+    assert_false(pacer_is_long(r->pacer, g));
+    close_rig(r);
+}
+
 static enum task_fault all_away(struct call *c, bool *ret_failed)
 {
     (void)c;
@@ -627,6 +670,8 @@ int main(void)
                                        cmocka_unit_test(test_fenced_nothing_goes),
                                        cmocka_unit_test(test_a_refusal_closes_and_all_are_told),
                                        cmocka_unit_test(test_an_outage_moves_calls_to_the_next_route_and_back),
+                                       cmocka_unit_test(test_calls_that_come_seldom_find_the_way_back),
+                                       cmocka_unit_test(test_how_long_a_line_is),
                                        cmocka_unit_test(test_all_routes_away_waits_and_comes_back),
                                        cmocka_unit_test(test_a_request_too_long_for_the_first_route),
                                        cmocka_unit_test(test_a_route_that_finds_it_too_long),
