@@ -332,6 +332,60 @@ static void test_drain_between_calls(void **state)
     finish(&p);
 }
 
+/* A call that the provider put off waits again: no attempt, no second step.started; a drain takes
+ * it back. */
+static void test_a_call_that_waits_again(void **state)
+{
+    struct play p = {0};
+
+    (void)state;
+    begin(&p, each, "{\"texts\":[\"x\"]}", 1);
+    start(&p);
+    assert_true(task_may_park(p.task));
+    task_call_started(p.task, p.calls[0], 0);
+    drive(&p);
+    assert_int_equal(task_calls_in_hand(p.task), 1);
+    assert_false(task_may_park(p.task));
+    task_call_waits(p.task, p.calls[0], 0);
+    drive(&p);
+    assert_int_equal(task_calls_in_hand(p.task), 0);
+    assert_true(task_may_park(p.task));
+    task_call_started(p.task, p.calls[0], 0);
+    drive(&p);
+    expect(&p, "step.started:s/-1 call:s/0#1 step.started:s/0");
+    task_drain(p.task, 0);
+    drive(&p);
+    task_call_waits(p.task, p.calls[0], 0); /* it comes back while the worker leaves */
+    drive(&p);
+    expect(&p, "cut paused");
+    task_undrain(p.task, 0);
+    drive(&p);
+    expect(&p, "call:s/0#1");
+    finish(&p);
+}
+
+/* What was told is void only by a higher attempt: an outage behind it counts. */
+static void test_an_outage_after_text_is_an_attempt(void **state)
+{
+    struct play p = {0};
+    struct err err = {0};
+
+    (void)state;
+    begin(&p, each, "{\"texts\":[\"x\"]}", 1);
+    start(&p);
+    task_call_started(p.task, p.calls[0], 0);
+    task_call_text(p.task, p.calls[0], VIEW_LIT("half"), 0);
+    drive(&p);
+    (void)err_set(&err, ERR_UNAVAILABLE, "gone");
+    task_call_failed(p.task, p.calls[0], TASK_FAULT_OUTAGE, &err, VIEW_NONE, -1, 0, &p.rng);
+    drive(&p);
+    assert_false(task_may_park(p.task));
+    task_tick(p.task, 1000000);
+    drive(&p);
+    expect(&p, "step.started:s/-1 call:s/0#1 step.started:s/0 step.retrying:s/0 call:s/0#2");
+    finish(&p);
+}
+
 /* The last call in hand fails: its next try is not waited for. */
 static void test_drain_ends_with_a_failure(void **state)
 {
@@ -407,6 +461,8 @@ int main(void)
         cmocka_unit_test(test_foreach),
         cmocka_unit_test(test_foreach_resumes_where_it_was),
         cmocka_unit_test(test_drain_between_calls),
+        cmocka_unit_test(test_a_call_that_waits_again),
+        cmocka_unit_test(test_an_outage_after_text_is_an_attempt),
         cmocka_unit_test(test_drain_ends_with_a_failure),
         cmocka_unit_test(test_cancel_cuts_calls),
         cmocka_unit_test(test_jq_and_schema)};
