@@ -33,7 +33,8 @@ struct limiter_ticket { /* of a granted call; zeroed: none. Kept by the call unt
 /* May it go? From the leases in hand, or the local share while Redis is away. */
 bool limiter_take(struct limiter *l, const struct limiter_cost *c, int64_t now_ms, struct limiter_ticket *ret);
 
-/* Why a call does not go, after limiter_take said no. `until_ms`: expected, monotonic; a guess while a trade is under way. */
+/* Why a call does not go, after limiter_take said no. `until_ms`: expected, monotonic; a guess while a trade is under
+ * way. */
 enum limiter_why {
     LIMITER_WHY_NONE,
     LIMITER_WHY_BUDGET,    /* rate */

@@ -90,7 +90,14 @@ struct pace_trade {
 
 enum pace_state { PACE_OPEN, PACE_CLOSED, PACE_PROBING, PACE_RAMPING };
 /* Why less was granted than asked for. */
-enum pace_reason { PACE_REASON_NONE, PACE_REASON_RATE, PACE_REASON_CLOSED, PACE_REASON_CONCURRENCY, PACE_REASON_DAY, PACE_REASON_SPEND };
+enum pace_reason {
+    PACE_REASON_NONE,
+    PACE_REASON_RATE,
+    PACE_REASON_CLOSED,
+    PACE_REASON_CONCURRENCY,
+    PACE_REASON_DAY,
+    PACE_REASON_SPEND
+};
 struct pace_traded {
     struct pace_amount lease;     /* n[PACE_REQUESTS] 0: nothing */
     int64_t ttl_ms;               /* from when the trade was sent */
