@@ -15,6 +15,7 @@ struct model_conn {
     struct proc *proc;
     int64_t free_at_ms; /* earliest delivery of the next answer: order */
     int64_t arrive_ms;  /* earliest arrival of the next command: order */
+    int64_t slow_ms;
     uint32_t life;      /* rises with every break */
     bool is_linked, is_cut;
     bool is_tail_lost;  /* of what left before the break, nothing is read behind the first that was not */
@@ -84,7 +85,7 @@ static int64_t deliver_delay(struct model_conn *c)
 
 static int64_t arrive_delay(struct model_conn *c)
 {
-    int64_t at = now_of(c) + (int64_t)chance(c, 2);
+    int64_t at = now_of(c) + c->slow_ms + (int64_t)chance(c, 2);
 
     if (at < c->arrive_ms) at = c->arrive_ms;
     c->arrive_ms = at;
@@ -485,6 +486,11 @@ void model_conn_cut(struct model_conn *c)
 {
     c->is_cut = true;
     conn_break(c);
+}
+
+void model_conn_slow(struct model_conn *c, int64_t by_ms)
+{
+    c->slow_ms = by_ms;
 }
 
 void model_conn_mend(struct model_conn *c)

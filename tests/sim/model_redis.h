@@ -30,6 +30,7 @@ void model_redis_step_clock(struct model_redis *m, int64_t by_ms); /* its own cl
 bool model_redis_is_up(const struct model_redis *m);
 void model_conn_cut(struct model_conn *c);  /* this client alone does not reach it */
 void model_conn_mend(struct model_conn *c);
+void model_conn_slow(struct model_conn *c, int64_t by_ms); /* what it sends arrives so much later */
 /* For checkers: the entries of a tenant's jobs that have no end. */
 int64_t model_redis_open_jobs(struct model_redis *m, const char *tenant);
 /* A stream with a hole in it and where; "": there is none. */

@@ -239,6 +239,23 @@ static void rebuild_before_reading(struct named *n)
     EXPECT(n, named_ended_as(n, JOB_SUCCEEDED));
 }
 
+/* --- a doorbell that comes late ------------------------------------------------------------------------------------------------------------------------ */
+/* The job runs and ends while its watchers' subscription is on its way: nobody rings for them. */
+static void late_doorbell(struct named *n)
+{
+    crowd_calm(n->s.crowd); /* nobody leaves and comes back */
+    sim_gateway_slow_doorbells(n->s.gateways[0], 3000);
+    n->job = named_submit(n, "noop", "{\"n\":1}");
+    UNTIL(n, named_is_accepted);
+    stage_run_for(&n->s, 1000);
+    stage_start_workers(&n->s);
+    UNTIL(n, named_is_ended);
+    stage_run_for(&n->s, 3000); /* read behind the subscription, not when somebody happens to look again */
+    for (const struct crowd_watch *w = n->job->first_watch; w; w = w->next) EXPECT(n, w->has_end);
+    named_finish(n);
+    EXPECT(n, named_ended_as(n, JOB_SUCCEEDED));
+}
+
 /* --- cursors ------------------------------------------------------------------------------------------------------------------------------------------ */
 /* A client may hold the id of an event that was lost with Redis' tail, of the number that the end had later. It has not seen the end. */
 static void cursor_like_the_end(struct named *n)
@@ -275,6 +292,7 @@ const struct named_case *named_cases_loss(void)
         {"admit-lost", 4, 2, 1, admit_lost, 0},
         {"admit-lost-without-workers", 4, 2, 1, admit_lost_without_workers, 0},
         {"rebuild-before-reading", 4, 2, 1, rebuild_before_reading, 0},
+        {"late-doorbell", 4, 2, 1, late_doorbell, 0},
         {"cursor-like-the-end", 4, 2, 1, cursor_like_the_end, 0},
         {NULL, 0, 0, 0, NULL, 0},
     };

@@ -195,6 +195,11 @@ void sim_gateway_resume(struct sim_gateway *g)
     proc_resume(g->proc);
 }
 
+void sim_gateway_slow_doorbells(struct sim_gateway *g, int64_t by_ms)
+{
+    if (g->web) model_conn_slow(g->doorbells, by_ms);
+}
+
 static void wind_up_now(void *arg)
 {
     struct sim_gateway *g = arg;

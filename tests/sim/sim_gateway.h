@@ -12,6 +12,8 @@ void sim_gateway_start(struct sim_gateway *g);
 void sim_gateway_kill(struct sim_gateway *g); /* kill -9 */
 void sim_gateway_pause(struct sim_gateway *g);
 void sim_gateway_resume(struct sim_gateway *g);
+/* Its subscriptions take so long to reach Redis. */
+void sim_gateway_slow_doorbells(struct sim_gateway *g, int64_t by_ms);
 void sim_gateway_wind_up(struct sim_gateway *g); /* SIGTERM: streams end between two events; it exits soon after */
 /* Rises with every start and every end asked for. */
 unsigned sim_gateway_life(const struct sim_gateway *g);
