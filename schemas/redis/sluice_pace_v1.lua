@@ -626,6 +626,10 @@ local function queue(b, x, wait)
         x.turn = math.max(at, math.min(x.turn, b.turn, at + step * math.max(1, b.wk)))
         return x.turn - x.now
     end
+    if wait > 0 and x.turn > 0 and x.now - x.turn < 1000 then -- it came in its turn and a little is lacking: it stays first
+        x.turn, b.turn = at, math.max(b.turn, at + step)
+        return at - x.now
+    end
     b.turn = math.max(at, math.min(b.turn, at + step * math.max(1, b.wk)))
     x.turn = b.turn
     b.turn = b.turn + step

@@ -32,6 +32,26 @@ static void run_known(struct pw *w, const char *what, uint64_t seed, enum pw_alg
     assert_true(pw_use(w) >= use_min);
 }
 
+static void test_small_budgets(void **state)
+{
+    struct pw *w = *state;
+    static const int64_t limits[] = {60, 60, 10, 200};
+    static const size_t workers[] = {1, 4, 2, 4};
+    for (size_t i = 0; i < 4; i++) {
+        pw_reset(w, 100 + i);
+        pw_provider(w, PW_SLIDING, limits[i], 0, 0, 0);
+        pw_configure(w);
+        pw_start(w, workers[i]);
+        pw_run(w, 120000);
+        pw_mark(w);
+        pw_run(w, 600000);
+        pw_print(w, "small");
+        assert_int_equal(w->refused, 0);
+        assert_true(pw_peak(w) <= 1000);
+        assert_true(pw_use(w) >= 0.93);
+    }
+}
+
 static void test_known_limits_are_used_and_never_exceeded(void **state)
 {
     struct pw *w = *state;
@@ -295,6 +315,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_known_limits_are_used_and_never_exceeded),
+        cmocka_unit_test(test_small_budgets),
         cmocka_unit_test(test_workers_killed_and_paused),
         cmocka_unit_test(test_redis_forgets),
         cmocka_unit_test(test_clock_steps),
