@@ -67,36 +67,50 @@ void pace_calls_orphan(struct pace_worker *k)
 }
 
 /* --- money --------------------------------------------------------------------------------------------------------- */
+static void new_day(struct pace_stage *s)
+{
+    int64_t day = world_wall_ms(s->world) / DAY_MS;
+
+    if (day == s->day) return;
+    s->day = day;
+    s->ended_microusd = s->over_since_ms = 0;
+    for (size_t i = 0; i < PACE_TENANTS_MAX; i++)
+        s->tenants[i].ended_microusd = s->tenants[i].ended_tokens = s->tenants[i].over_since_ms = 0;
+}
+
+static bool is_late(const struct pace_stage *s, int64_t since_ms)
+{
+    return since_ms > 0 && pace_now(s) - since_ms > SPEND_LATE_MS;
+}
+
 /* Nothing may begin once what ended has reached a cap, and the worker had time to hear of it. */
 static void judge_money(struct pace_stage *s, const struct pace_call *c)
 {
-    const struct pace_plan *p = &s->plan;
-    int64_t cap = p->spend_per_day_usd * DOLLARS, day = world_wall_ms(s->world) / DAY_MS;
-
-    if (day != s->day) {
-        s->day = day;
-        s->ended_microusd = s->over_since_ms = 0;
-        for (size_t i = 0; i < PACE_TENANTS_MAX; i++) s->tenants[i].ended_microusd = s->tenants[i].ended_tokens = 0;
-    }
-    if (!c || !cap || world_wall_ms(s->world) % DAY_MS < 60000) return;
-    if (s->over_since_ms && pace_now(s) - s->over_since_ms > SPEND_LATE_MS)
-        pace_blame(s, "a call begins %lld ms after what ended cost all of the day's money",
-                   (long long)(pace_now(s) - s->over_since_ms));
+    new_day(s);
+    if (world_wall_ms(s->world) % DAY_MS < 60000) return;
+    if (is_late(s, s->over_since_ms)) pace_blame(s, "a call begins though what ended cost all of the day's money");
+    if (is_late(s, s->tenants[c->tenant].over_since_ms)) pace_blame(s, "a call begins though its tenant's day is spent");
 }
 
 static void count_money(struct pace_call *c, int64_t output)
 {
     struct pace_stage *s = c->stage;
+    const struct pace_plan *p = &s->plan;
+    struct pace_tenant *t = &s->tenants[c->tenant];
+    bool is_over;
 
-    judge_money(s, NULL);
+    new_day(s);
     c->microusd = c->input * INPUT_MICROUSD + output * OUTPUT_MICROUSD;
     s->ended_microusd += c->microusd;
-    s->tenants[c->tenant].ended_microusd += c->microusd;
-    s->tenants[c->tenant].ended_tokens += c->input + output;
-    s->tenants[c->tenant].tokens += c->input + output;
-    s->tenants[c->tenant].calls++;
-    if (s->plan.spend_per_day_usd && !s->over_since_ms && s->ended_microusd >= s->plan.spend_per_day_usd * DOLLARS)
+    t->ended_microusd += c->microusd;
+    t->ended_tokens += c->input + output;
+    t->tokens += c->input + output;
+    t->calls++;
+    if (p->spend_per_day_usd && !s->over_since_ms && s->ended_microusd >= p->spend_per_day_usd * DOLLARS)
         s->over_since_ms = pace_now(s);
+    is_over = (p->tenant_tokens_per_day && t->ended_tokens >= p->tenant_tokens_per_day) ||
+              (p->tenant_spend_per_day_usd && t->ended_microusd >= p->tenant_spend_per_day_usd * DOLLARS);
+    if (c->tenant == 0 && is_over && !t->over_since_ms) t->over_since_ms = pace_now(s);
 }
 
 /* --- back in the worker -------------------------------------------------------------------------------------------- */
@@ -242,6 +256,9 @@ static void arrive(void *arg)
         s->storm_refused++;
         refuse(c, need);
         s->is_strict = was_strict;
+    } else if (s->is_spent[c->route]) {
+        c->ending = PACE_ENDS_EXHAUSTED;
+        answer(c, pace_between(s, 20, 100), end_comes);
     } else if (is_too_long(c)) {
         c->ending = PACE_ENDS_TOO_LONG;
         answer(c, pace_between(s, 20, 100), end_comes);

@@ -3,7 +3,10 @@
 
 #include <math.h>
 
-const struct play *const pace_plays[] = {&play_steady};
+const struct play *const pace_plays[] = {
+    &play_steady, &play_output,  &play_arrivals, &play_change, &play_unknown, &play_silent, &play_strangers, &play_fair,
+    &play_outage, &play_storm,   &play_churn,    &play_redis,  &play_fleets,  &play_absurd, &play_year,      &play_usage,
+    &play_slow,   &play_quantum, &play_money,    &play_tenant, &play_short,   &play_cost,   &play_weather};
 
 size_t pace_play_count(void)
 {
@@ -25,6 +28,17 @@ const struct play *pace_play_of_seed(uint64_t seed)
     return pace_plays[0];
 }
 
+/* Nothing waits for ever: with all well again what waits is served, in the time that the limit needs for it and two
+ * minutes (a close that was told to last is part of that). */
+static void finish(struct pace_stage *s, const struct play *play)
+{
+    double calls = play_calls_a_minute(s);
+
+    if (play->stays) return;
+    pace_heal(s);
+    (void)pace_drain(s, 420000 + (int64_t)((double)(s->asked_all - s->ended_all) / (calls > 0 ? calls : 60) * 90000));
+}
+
 bool pace_play(const struct play *play, uint64_t seed, bool is_named, bool trace, struct play_result *ret)
 {
     struct pace_plan plan = pace_plan_default(seed);
@@ -37,6 +51,7 @@ bool pace_play(const struct play *play, uint64_t seed, bool is_named, bool trace
     play->plan(&plan, is_named ? NULL : &rng);
     s = pace_stage_new(&plan);
     play->run(s);
+    finish(s, play);
     *ret = (struct play_result){.play = play,
                                 .hash = world_hash(s->world),
                                 .virtual_ms = pace_now(s),
@@ -64,6 +79,30 @@ int64_t play_log(struct rng *rng, int64_t named, int64_t low, int64_t high)
 bool play_is_named(const struct pace_stage *s)
 {
     return s->plan.is_named;
+}
+
+void play_limits(struct pace_plan *p, struct rng *rng, int64_t rpm)
+{
+    struct exact_options *x = &p->exact[PACE_MAIN];
+
+    x->limits[PACE_REQUESTS] = rpm;
+    if (play_draw(rng, 1, 0, 1)) x->limits[PACE_INPUT] = rpm * p->input_mean * 8 / 10;
+    if (play_draw(rng, 0, 0, 3) == 1) x->limits[PACE_OUTPUT] = rpm * p->output_mean * 12 / 10;
+    x->algorithm = (enum exact_algorithm)play_draw(rng, EXACT_SLIDING, EXACT_BUCKET, EXACT_FIXED);
+}
+
+double play_calls_a_minute(const struct pace_stage *s)
+{
+    const double need[PACE_DIM_COUNT] = {1, (double)s->plan.input_mean * 0.72, (double)s->plan.output_mean,
+                                         (double)(s->plan.output_max > s->plan.input_mean ? s->plan.output_max : s->plan.input_mean)};
+    double least = 1e9;
+
+    for (enum pace_dim d = 0; d < PACE_DIM_COUNT; d++) {
+        double limit = (double)exact_limit(s->exacts[PACE_MAIN], d);
+
+        if (limit > 0 && limit / need[d] < least) least = limit / need[d];
+    }
+    return least;
 }
 
 void play_at_least(struct pace_stage *s, const char *what, double is, double least)

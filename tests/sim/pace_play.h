@@ -9,6 +9,7 @@ struct play {
     void (*plan)(struct pace_plan *p, struct rng *rng);
     void (*run)(struct pace_stage *s);
     unsigned weight; /* how often a seed draws it */
+    bool stays;      /* its end is an end: what waits then is not judged */
 };
 extern const struct play *const pace_plays[];
 size_t pace_play_count(void);
@@ -36,6 +37,14 @@ void play_judge_limits(struct pace_stage *s);
 void play_at_least(struct pace_stage *s, const char *what, double is, double least);
 void play_at_most(struct pace_stage *s, const char *what, double is, double most);
 
-extern const struct play play_steady;
+/* Its limits: requests, and tokens in keeping with them. */
+void play_limits(struct pace_plan *p, struct rng *rng, int64_t rpm);
+/* A number of calls a minute: what the limit that binds allows. */
+double play_calls_a_minute(const struct pace_stage *s);
+
+extern const struct play play_steady, play_output, play_arrivals, play_churn, play_cost;
+extern const struct play play_change, play_unknown, play_silent, play_strangers, play_fleets, play_absurd, play_year;
+extern const struct play play_fair, play_outage, play_storm, play_redis, play_usage, play_slow, play_money, play_tenant;
+extern const struct play play_short, play_quantum, play_weather;
 
 #endif

@@ -19,7 +19,7 @@ struct pace_plan pace_plan_default(uint64_t seed)
                               .input_mean = 500,
                               .output_mean = 100,
                               .took_mean_ms = 2000,
-                              .backlog = 64,
+                              .backlog = 24,
                               .backlog_tenants = 1};
 }
 
@@ -248,6 +248,26 @@ static bool is_drained(void *arg)
     const struct pace_stage *s = arg;
 
     return s->ended_all == s->asked_all;
+}
+
+void pace_heal(struct pace_stage *s)
+{
+    model_redis_resume(s->redis);
+    if (!model_redis_is_up(s->redis)) model_redis_up(s->redis, false);
+    for (size_t i = 0; i < s->plan.routes; i++) {
+        s->is_out[i] = s->is_storm[i] = s->is_spent[i] = false;
+        exact_set_strangers(s->exacts[i], 0);
+        if (s->plan.exact[i].headers != EXACT_SILENT) exact_set_headers(s->exacts[i], EXACT_TRUE);
+    }
+    for (size_t i = 0; i < PACE_WORKERS_MAX; i++) {
+        struct pace_worker *k = &s->workers[i];
+
+        if (!k->pacer) continue;
+        model_conn_mend(k->conn);
+        k->redis_ms = 0;
+        pace_worker_resume(s, i);
+    }
+    if (!pace_workers_alive(s)) pace_worker_start(s, 0);
 }
 
 bool pace_drain(struct pace_stage *s, int64_t limit_ms)

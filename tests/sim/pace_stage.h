@@ -110,7 +110,7 @@ struct pace_tenant {
     int64_t tokens, calls; /* since the mark */
     int64_t *waits;        /* ms, of calls that were granted since the mark */
     size_t wait_count, wait_room;
-    int64_t ended_microusd, ended_tokens; /* today */
+    int64_t ended_microusd, ended_tokens, over_since_ms; /* today */
 };
 
 struct pace_stage {
@@ -127,8 +127,8 @@ struct pace_stage {
     struct stopwatch watch;
     struct list lost; /* calls whose worker died and that nobody has taken yet */
     /* the provider's own troubles */
-    bool is_out[PACE_ROUTES_MAX], is_storm[PACE_ROUTES_MAX], is_strict;
-    unsigned slow_percent; /* of calls that a provider which comes back refuses as not ready */
+    bool is_out[PACE_ROUTES_MAX], is_storm[PACE_ROUTES_MAX], is_spent[PACE_ROUTES_MAX];
+    bool is_strict; /* limits are known and unchanged: a refusal is a fault */
     /* what happened; since the mark where it says so */
     size_t refused, failed, granted, ended, broken, trades, skipped, asked; /* since the mark */
     size_t asked_all, ended_all, calls_all;
@@ -154,6 +154,7 @@ void pace_figure(struct pace_stage *s, const char *name, double value);
 int64_t pace_now(const struct pace_stage *s);
 int64_t pace_between(struct pace_stage *s, int64_t low, int64_t high);
 /* Everything works, nothing new comes: every call must end. False, and a blame: some do not. */
+void pace_heal(struct pace_stage *s);
 bool pace_drain(struct pace_stage *s, int64_t limit_ms);
 double pace_jain(const struct pace_stage *s, size_t first, size_t count); /* of tokens since the mark */
 int64_t pace_p99(const struct pace_stage *s, size_t first, size_t count); /* of waits since the mark */
@@ -161,6 +162,8 @@ int64_t pace_p99(const struct pace_stage *s, size_t first, size_t count); /* of 
 /* --- pace_worker.c --------------------------------------------------------------------------------------------- */
 void pace_worker_start(struct pace_stage *s, size_t i);
 void pace_worker_kill(struct pace_stage *s, size_t i);
+void pace_worker_pause(struct pace_stage *s, size_t i, int64_t ms);
+void pace_worker_resume(struct pace_stage *s, size_t i);
 void pace_workers_start(struct pace_stage *s, size_t count);
 size_t pace_workers_alive(const struct pace_stage *s);
 void pace_watch_in(struct pace_stage *s);

@@ -14,7 +14,7 @@ static int64_t nanoseconds(void)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
@@ -232,6 +232,32 @@ void pace_worker_kill(struct pace_stage *s, size_t i)
     metrics_free(k->metrics);
     timerq_free(k->timers);
     proc_kill(k->proc);
+}
+
+void pace_worker_resume(struct pace_stage *s, size_t i)
+{
+    struct pace_worker *k = &s->workers[i];
+
+    if (!k->pacer || !proc_is_paused(k->proc)) return;
+    world_trace(s->world, "%s goes on", k->incarnation);
+    proc_resume(k->proc);
+}
+
+static void goes_on(void *arg)
+{
+    struct pace_worker *k = arg;
+
+    pace_worker_resume(k->stage, k->index);
+}
+
+void pace_worker_pause(struct pace_stage *s, size_t i, int64_t ms)
+{
+    struct pace_worker *k = &s->workers[i];
+
+    if (!k->pacer || proc_is_paused(k->proc)) return;
+    world_trace(s->world, "%s is paused", k->incarnation);
+    proc_pause(k->proc);
+    world_after(s->world, ms, goes_on, NULL, k);
 }
 
 void pace_workers_start(struct pace_stage *s, size_t count)
