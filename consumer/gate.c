@@ -5,9 +5,9 @@
  *
  * Chosen: each model group has a scheduler of its own here, with the same rules as the worker's. A
  * record goes through the worker's first; if the line it would join is long, it goes on into the
- * group's and comes out of there as the line gets shorter. A line is long when more jobs stand
- * between their start and their call than were granted calls in the last five seconds (at least
- * 64), so a fast budget is never starved by this. */
+ * group's and comes out of there as the line gets shorter. A line is long when it holds more than
+ * was granted in the last five seconds (at least 64), counting the jobs that are on their way into
+ * it, so a fast budget is never starved by this. */
 #include "consumer/gate.h"
 
 #include "consumer/home.h"

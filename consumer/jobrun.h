@@ -66,7 +66,7 @@ struct jobrun {
     int64_t due_ms;          /* parking: wall */
     struct call_wait wait;   /* as told last, with is_paced; or why it is parked */
     struct list_link paced;  /* in w->paced: told to wait */
-    size_t group;            /* of the pacer, while it is counted there */
+    size_t group;            /* of the pacer, until its first call stands in line */
     int64_t charge_microusd; /* of the call whose end is being told */
     int64_t hand_seq;
     struct jobrun_ending ending;

@@ -247,6 +247,12 @@ static struct view jobrun_workflow(const struct jobrun *r)
     return view_cut(text, '@', &name, &version) ? name : text;
 }
 
+static void jobrun_leave_group(struct jobrun *r)
+{
+    pacer_over(r->w->pacer, r->group);
+    r->group = PACER_NO_GROUP;
+}
+
 static void jobrun_do_call(struct jobrun *r, const struct task_effect *e)
 {
     static const struct call_sink sink = {.may_go = jobrun_may_call,
@@ -260,6 +266,7 @@ static void jobrun_do_call(struct jobrun *r, const struct task_effect *e)
     const struct job_head *head = r->job.head;
     char identity[JOB_ID_LEN + STEP_ID_MAX + 64], item[24] = "-";
     struct err err;
+    jobrun_leave_group(r); /* from now on it stands in a line itself */
     if (e->item >= 0) snprintf(item, sizeof item, "%lld", (long long)e->item);
     int len = snprintf(identity, sizeof identity, "%s/%s/%s/%lld", r->id.text, e->step, item,
                        (long long)e->attempt);
@@ -397,8 +404,7 @@ static void jobrun_cancel_records(struct jobrun *r)
 void jobrun_drop_task(struct jobrun *r)
 {
     if (list_linked(&r->paced)) list_remove(&r->w->paced, &r->paced);
-    pacer_over(r->w->pacer, r->group);
-    r->group = PACER_NO_GROUP;
+    jobrun_leave_group(r);
     jobrun_cut_calls(r, false);
     jobrun_cancel_records(r);
     task_free(r->task);

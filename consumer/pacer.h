@@ -129,7 +129,7 @@ size_t pacer_group_of(const struct pacer *p, struct view model);
 bool pacer_is_long(const struct pacer *p, size_t group);
 /* So many more would stand there if they were started: told to the fleet, to be seen. */
 void pacer_held(struct pacer *p, size_t group, size_t count);
-/* A job that will call there was begun, or is over; counted while it has no call out.
+/* A job that will call there was begun; it has asked for its first call, or is over without one.
  * PACER_NO_GROUP: nothing. */
 void pacer_begun(struct pacer *p, size_t group);
 void pacer_over(struct pacer *p, size_t group);

@@ -55,7 +55,7 @@ struct pacer_group {
     double calls_per_ms;                   /* granted lately, while somebody waited */
     int64_t counted_ms, counted, swept_ms; /* since when, how many; the last sweep */
     size_t held;                           /* jobs that are kept from its line */
-    size_t jobs;                           /* begun and not over */
+    size_t jobs;                           /* begun, and not in line yet */
     int64_t lately[PACER_LATELY];          /* grants by second */
     int64_t lately_s;                      /* the newest one's */
     struct pacer_group_meters meters;

@@ -62,18 +62,16 @@ size_t pacer_groups(const struct pacer *p)
     return p->group_count;
 }
 
+/* Spent tenants' calls are in nobody's way. */
 bool pacer_is_long(const struct pacer *p, size_t group)
 {
     struct pacer_group *g = &p->groups[group];
     int64_t most = 0;
     if (!g->provider) return false; /* its jobs fail, and say why */
-    size_t offered = pacer_line_offered(g->line);
-    size_t out = pacer_line_count(g->line) - offered; /* of spent tenants: in nobody's way */
     pacer_lately_roll(g);
     for (size_t i = 0; i < PACER_LATELY; i++) most += g->lately[i];
     if (most < (int64_t)p->o.line_least) most = (int64_t)p->o.line_least;
-    for (size_t i = 0; i < g->key_count; i++) out += g->keys[i].in_flight;
-    return (int64_t)offered >= most || (g->jobs > out && (int64_t)(g->jobs - out) >= most);
+    return (int64_t)(pacer_line_offered(g->line) + g->jobs) >= most;
 }
 
 void pacer_held(struct pacer *p, size_t group, size_t count)
