@@ -311,16 +311,27 @@ static void call_drop_try(struct call *c, bool is_ended)
     c->usage = (struct task_usage){-1, -1};
 }
 
+static bool call_waits_again(struct call *c, const struct llm_out *out)
+{
+    switch (out->fault) {
+    case TASK_FAULT_THROTTLE:
+    case TASK_FAULT_OUTAGE:
+    case TASK_FAULT_EXHAUSTED: /* not sent: no fault of the route's */
+        return pacer_again(&c->wait, c->is_sent ? out->fault : TASK_FAULT_BROKEN);
+    case TASK_FAULT_OVERLOAD:
+        return pacer_again_elsewhere(&c->wait, out->fault);
+    case TASK_FAULT_FATAL:
+        return out->context_too_long && pacer_again_longer(&c->wait);
+    case TASK_FAULT_BROKEN:
+        break;
+    }
+    return false;
+}
+
 /* True: it waits again, and the owner was told; it may be gone by now. */
 static bool call_again(struct call *c, const struct llm_out *out, bool is_ended)
 {
-    enum task_fault fault = out->fault;
-    bool is_wait =
-        fault == TASK_FAULT_THROTTLE || fault == TASK_FAULT_OUTAGE || fault == TASK_FAULT_EXHAUSTED;
-    bool is_longer = fault == TASK_FAULT_FATAL && out->context_too_long;
-    if (c->has_spoken || (!is_wait && !is_longer)) return false;
-    if (!c->is_sent) fault = TASK_FAULT_BROKEN; /* no fault of the route's */
-    if (is_wait ? !pacer_again(&c->wait, fault) : !pacer_again_longer(&c->wait)) return false;
+    if (c->has_spoken || !call_waits_again(c, out)) return false;
     call_drop_try(c, is_ended);
     c->told.reason = NULL;
     c->sink->on_again(c->arg, c->run);

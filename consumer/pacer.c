@@ -300,6 +300,22 @@ bool pacer_again(struct pacer_wait *w, enum task_fault fault)
     return true;
 }
 
+bool pacer_again_elsewhere(struct pacer_wait *w, enum task_fault fault)
+{
+    const struct pacer_route *from = w->route;
+    unsigned all = (1u << w->model->route_count) - 1;
+    assert(w->state == PACER_IDLE && from);
+    if (!(w->model->config->failover & pacer_bit_of_fault(fault))) return false;
+    w->avoid |= 1u << (from - w->model->routes);
+    if (((w->avoid | w->skipped) & all) == all) return false;
+    w->fault = fault;
+    w->asked_ms = pacer_now(w->pacer);
+    pacer_aim(w);
+    if (w->route == from) return false;
+    metric_add(from->group->meters.failovers[pacer_close_of_fault(fault)], 1);
+    return pacer_enter_line(w);
+}
+
 bool pacer_again_longer(struct pacer_wait *w)
 {
     size_t index = (size_t)(w->route - w->model->routes);

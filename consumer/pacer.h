@@ -114,6 +114,9 @@ struct pacer_outcome {
 void pacer_done(struct pacer_wait *w, const struct pacer_outcome *o);
 /* After pacer_done: the same call once more, by another route or later. */
 MUST_CHECK bool pacer_again(struct pacer_wait *w, enum task_fault fault);
+/* After pacer_done: by another route only, at once. False: the model does not fail over for this,
+ * or all others have failed it, too. */
+MUST_CHECK bool pacer_again_elsewhere(struct pacer_wait *w, enum task_fault fault);
 /* After pacer_done: this route's model cannot hold the request. False: no other one might. */
 MUST_CHECK bool pacer_again_longer(struct pacer_wait *w);
 /* What a finished call cost by the price of its route, micro-dollars; -1: it has no price. */

@@ -209,6 +209,7 @@ static int start(void **state)
         "  other: {kind: openai, base_url: \"https://other.example/v1\", api_key_env: OTHER_KEY}\n"
         "models:\n"
         "  fast: {route: [{provider: main, model: m, context_tokens: 1000}, {provider: other, model: n, context_tokens: 9000}],\n"
+        "         failover: [outage, exhausted, overload],\n"
         "         budget: {learn: false}, price: {input_per_million: 2.0, output_per_million: 10.0}}\n";
     struct rig *r = calloc(1, sizeof *r);
     struct buf errors;
@@ -416,6 +417,20 @@ static void test_too_long_for_one_route_is_tried_by_a_longer_one(void **state)
     assert_int_equal(r->failed, 1);
 }
 
+static void test_an_overload_is_tried_once_by_each_route(void **state)
+{
+    struct rig *r = *state;
+    (void)begin(r, HELLO);
+    refuse(&r->out[0], 500, "server_error");
+    assert_int_equal(r->again, 1);
+    pass(r, 1);
+    assert_int_equal(r->out_count, 2);
+    assert_string_equal(r->out[1].key, "Bearer key-of-other");
+    refuse(&r->out[1], 500, "server_error");
+    assert_int_equal(r->failed, 1);
+    assert_int_equal(r->out_failed.fault, TASK_FAULT_OVERLOAD);
+}
+
 static void test_a_route_known_to_be_too_short_is_left_out(void **state)
 {
     struct rig *r = *state;
@@ -473,6 +488,7 @@ int main(void)
                                        TEST(test_too_late_was_not_sent),
                                        TEST(test_a_full_port_is_a_wait),
                                        TEST(test_too_long_for_one_route_is_tried_by_a_longer_one),
+                                       TEST(test_an_overload_is_tried_once_by_each_route),
                                        TEST(test_a_route_known_to_be_too_short_is_left_out),
                                        TEST(test_held_until_its_owner_is_sure),
                                        TEST(test_an_unknown_model)};
