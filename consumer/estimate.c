@@ -8,10 +8,12 @@
  *   output   in tokens
  *   duration in ms
  *
- * The mean moves by 1/n at first and by a tenth later on: it follows a change of the prompt within
- * some ten calls. What few calls have said is given the spread of a guess, shrinking with n. The
- * first call of a step reserves its whole max_tokens: that is never too little, and wrong only
- * until the first replies are there. */
+ * The mean moves by 1/n at first and by a fiftieth later on: calls under way share it, so what it
+ * is off by adds up over all of them, and nobody's margin is for that. A second one moves by a
+ * tenth: where it leaves the first by more than chance would, the prompt has changed, and the first
+ * begins anew from there, within some ten calls. What few calls have said is given the spread of a
+ * guess, shrinking with n. The first call of a step reserves its whole max_tokens: that is never
+ * too little, and wrong only until the first replies are there. */
 #include "consumer/estimate.h"
 
 #include "common/base/list.h"
@@ -25,14 +27,17 @@ enum {
     ESTIMATE_TOKENS_MAX = 100000000, /* of a call; more is nonsense */
     ESTIMATE_OUTPUT_FIRST = 512,     /* where no max_tokens is given */
     ESTIMATE_FIRST_MS = 2000,
+    ESTIMATE_ANEW = 4, /* calls that a mean which begins anew stands for */
     ESTIMATE_MS_MAX = 3600000
 };
-static const double estimate_alpha = 0.1;
+static const double estimate_alpha = 0.02;
+static const double estimate_alpha_fast = 0.1;
+static const double estimate_strays = 0.84; /* 4 deviations of the fast mean, squared, by var */
 static const double estimate_spread = 0.3;    /* of a guess, as a share of it */
 static const double estimate_factor_max = 64; /* a count further off is no count */
 
 struct estimate_mean {
-    double mean, var;
+    double mean, var, fast;
     int64_t n;
 };
 
@@ -122,9 +127,14 @@ static struct estimate_entry *estimate_make(struct estimate *e, struct view key)
 static void estimate_move(struct estimate_mean *m, double x)
 {
     double alpha = 1.0 / (double)++m->n, off = x - m->mean;
-    if (alpha < estimate_alpha) alpha = estimate_alpha;
+    m->fast += fmax(alpha, estimate_alpha_fast) * (x - m->fast);
+    alpha = fmax(alpha, estimate_alpha);
     m->mean += alpha * off;
     m->var = (1 - alpha) * (m->var + alpha * off * off);
+    off = m->fast - m->mean;
+    if (m->n < 4 * ESTIMATE_ANEW || off * off <= estimate_strays * m->var) return;
+    m->mean = m->fast;
+    m->n = ESTIMATE_ANEW;
 }
 
 /* What was seen, and the doubt about a mean of few. */
