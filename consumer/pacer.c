@@ -87,9 +87,17 @@ static void pacer_wake(void *arg)
     w->pacer->o.kick(w->pacer->o.arg);
 }
 
+/* Whoever does not stand in line tries nothing. */
+static void pacer_unvolunteer(struct pacer_wait *w)
+{
+    for (size_t i = 0; i < w->model->route_count; i++)
+        if (w->model->routes[i].group->volunteer == w) w->model->routes[i].group->volunteer = NULL;
+}
+
 void pacer_rest(struct pacer_wait *w, int64_t ms)
 {
     struct pacer *p = w->pacer;
+    pacer_unvolunteer(w);
     w->state = PACER_RESTING;
     (void)timerq_set(p->o.timers, &w->timer, pacer_now(p) + ms, pacer_wake, w);
 }
@@ -127,7 +135,10 @@ enum err_code pacer_ask(struct pacer *p, struct pacer_wait *w, const struct pace
     w->place.priority = a->priority;
     w->place.age_ms = a->age_ms;
     pacer_aim(w);
-    if (!pacer_line_up(w)) return err_set(err, ERR_NOMEM, "no memory for a call");
+    if (!pacer_line_up(w)) {
+        pacer_unvolunteer(w);
+        return err_set(err, ERR_NOMEM, "no memory for a call");
+    }
     pacer_enter(w);
     return ERR_OK;
 }
@@ -139,6 +150,7 @@ void pacer_cancel(struct pacer_wait *w)
     list_remove(&w->pacer->waits, &w->link);
     if (w->state == PACER_RESTING) timerq_cancel(w->pacer->o.timers, &w->timer);
     if (w->state == PACER_LINED) pacer_leave_line(w);
+    pacer_unvolunteer(w);
     w->state = PACER_IDLE;
 }
 
@@ -238,7 +250,7 @@ void pacer_done(struct pacer_wait *w, const struct pacer_outcome *o)
     limiter_done(w->key->limiter, &w->ticket, &out, pacer_now(p));
     w->state = PACER_IDLE;
     w->key->in_flight--;
-    if (g->volunteer == w) g->volunteer = NULL;
+    pacer_unvolunteer(w);
     if (p->in_flight-- >= p->o.calls_max) pacer_dirty_all(p);
     pacer_group_check(g);
     pacer_dirty(g);
@@ -271,7 +283,10 @@ static enum pace_close pacer_close_of_fault(enum task_fault f)
 
 static bool pacer_enter_line(struct pacer_wait *w)
 {
-    if (!pacer_line_up(w)) return false;
+    if (!pacer_line_up(w)) {
+        pacer_unvolunteer(w);
+        return false;
+    }
     pacer_enter(w);
     return true;
 }
