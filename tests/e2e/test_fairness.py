@@ -82,6 +82,8 @@ def test_a_key_has_at_most_so_many_at_once(fair):
     jobs = [api.submit_ok("say", {"text": "[[sim ttft=400 tokens=3]] pair"}, key="pair:a") for _ in range(8)]
     others = [api.submit_ok("say", {"text": "free"}, key=f"free:{n}") for n in range(4)]
     free_ends = max(moment(api.wait(job)["ended_at"]) for job in others)
+    held = until(lambda: next((j for j in map(api.job, jobs) if j["status"] == "waiting"), None), what="one that waits for its key")
+    assert held["waiting"]["reason"] == "key" and held["started_at"] is None, held
     ended = [api.wait(job) for job in jobs]
     spans = sorted((moment(job["started_at"]), moment(job["ended_at"])) for job in ended)
     for start, _ in spans:
