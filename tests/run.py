@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.stack import Stack
@@ -81,6 +82,18 @@ def phase_sim():
     yield run(f"simulation, {seeds} seeds", [BUILD / "plain/bin/sim", "--seeds", seeds], 900)
 
 
+def phase_pacesim():
+    """Two processes, so that both cores work: the named plays and the first worlds, and the rest."""
+    seeds = int(os.environ.get("PACE_SEEDS", "1000"))
+    first = seeds * 2 // 5
+    program = BUILD / "plain/bin/pacesim"
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(run, f"pacing, named plays and {first} worlds", [program, "--seeds", str(first)], 600),
+                pool.submit(run, f"pacing, {seeds - first} worlds more",
+                            [program, "--no-named", "--seeds", str(seeds - first), "--from", str(first + 1)], 600)]
+        yield from (r.result() for r in runs)
+
+
 def pytest_phase(folder, limit_s):
     name, ok, text = run(f"pytest {folder}", [sys.executable, "-m", "pytest", "-q", "-x", "--maxfail=5", folder], limit_s, tail=150)
     print("       " + (text.strip().splitlines() or ["no output"])[-1], flush=True)
@@ -95,7 +108,7 @@ def phase_chaos():
     yield run("chaos", [sys.executable, "-m", "tests.chaos"], 600, tail=120)
 
 
-PHASES = {"lint": phase_lint, "unit": phase_unit, "stack": phase_stack, "fuzz": phase_fuzz, "sim": phase_sim,
+PHASES = {"lint": phase_lint, "unit": phase_unit, "stack": phase_stack, "fuzz": phase_fuzz, "sim": phase_sim, "pacesim": phase_pacesim,
           "e2e": phase_e2e, "chaos": phase_chaos}
 
 

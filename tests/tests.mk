@@ -6,7 +6,7 @@ PHASES    ?=
 SEEDS     ?= 2000
 SEED      ?=
 
-.PHONY: test test-deps unit-bins bench bench-pacing bench-bins chaos sim
+.PHONY: test test-deps unit-bins bench bench-pacing bench-bins chaos sim pacesim
 test-deps: $(VENV)/.ready $(BUILD)/node/.ready $(SUITE)/.ready ## install what the tests need (Debian packages, a venv, node modules)
 	@sh tests/stack/deps.sh test
 
@@ -33,11 +33,14 @@ $(SUITE)/.ready: $(VENV)/.ready
 unit-bins: $(UNIT_BINS)
 
 test: test-deps ## everything: lint, units, golden, fuzz, simulation, end to end, chaos (PHASES="unit e2e" for some)
-	@$(MAKE) --no-print-directory -j2 plain asan unit-bins fuzz $(BUILD)/plain/bin/sim
+	@$(MAKE) --no-print-directory -j2 plain asan unit-bins fuzz $(BUILD)/plain/bin/sim $(BUILD)/plain/bin/pacesim
 	@$(VENV)/bin/python -m tests.run $(PHASES)
 
 sim: $(BUILD)/asan/bin/sim ## one seed of the simulation, told in full: SEED=n (SEEDS=n for many)
 	@$(BUILD)/asan/bin/sim $(if $(SEED),--seed $(SEED) --trace,--seeds $(SEEDS))
+
+pacesim: $(BUILD)/plain/bin/pacesim ## the simulation of pacing: named plays with their figures; SEED=n: one world, told in full
+	@$(BUILD)/plain/bin/pacesim $(if $(SEED),--seed $(SEED) --trace,--named)
 
 chaos: test-deps plain ## the chaos run alone (RUNS=1)
 	@$(VENV)/bin/python -m tests.chaos $(if $(RUNS),--runs $(RUNS))

@@ -105,8 +105,10 @@ static void tell_blames(const struct play_result *r)
 static void run_seed(uint64_t seed, const struct play *play, const struct options *o, struct totals *t)
 {
     struct play_result r;
+    clock_t began = clock();
     bool is_good = pace_play(play, seed, false, o->trace, &r);
 
+    count(t, play->name, "seconds of our own", (double)(clock() - began) / CLOCKS_PER_SEC);
     note(t, &r, is_good);
     for (size_t i = 0; i < r.figure_count; i++) count(t, play->name, r.figures[i].name, r.figures[i].value);
     count(t, play->name, "us of the pacer a call", r.cpu_us);

@@ -5,7 +5,7 @@
 
 const struct play *const pace_plays[] = {
     &play_steady, &play_output,  &play_arrivals, &play_change, &play_unknown, &play_silent, &play_strangers, &play_fair,
-    &play_outage, &play_storm,   &play_churn,    &play_redis,  &play_fleets,  &play_absurd, &play_year,      &play_usage,
+    &play_outage, &play_storm,   &play_churn,    &play_redis,  &play_cut,    &play_fleets,  &play_absurd, &play_year,      &play_usage,
     &play_slow,   &play_quantum, &play_money,    &play_tenant, &play_short,   &play_cost,   &play_weather};
 
 size_t pace_play_count(void)
@@ -36,7 +36,7 @@ static void finish(struct pace_stage *s, const struct play *play)
 
     if (play->stays) return;
     pace_heal(s);
-    (void)pace_drain(s, 420000 + (int64_t)((double)(s->asked_all - s->ended_all) / (calls > 0 ? calls : 60) * 90000));
+    (void)pace_drain(s, s->drain_ms + 420000 + (int64_t)((double)(s->asked_all - s->ended_all) / (calls > 0 ? calls : 60) * 90000));
 }
 
 bool pace_play(const struct play *play, uint64_t seed, bool is_named, bool trace, struct play_result *ret)

@@ -44,7 +44,7 @@ double play_calls_a_minute(const struct pace_stage *s);
 
 extern const struct play play_steady, play_output, play_arrivals, play_churn, play_cost;
 extern const struct play play_change, play_unknown, play_silent, play_strangers, play_fleets, play_absurd, play_year;
-extern const struct play play_fair, play_outage, play_storm, play_redis, play_usage, play_slow, play_money, play_tenant;
+extern const struct play play_fair, play_outage, play_storm, play_redis, play_cut, play_usage, play_slow, play_money, play_tenant;
 extern const struct play play_short, play_quantum, play_weather;
 
 #endif

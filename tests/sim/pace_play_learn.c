@@ -10,7 +10,7 @@ static void change_plan(struct pace_plan *p, struct rng *rng)
     p->took_mean_ms = play_log(rng, 1000, 300, 3000);
     p->exact[PACE_MAIN].headers = EXACT_TRUE;
     p->configured[0] = p->configured[1] = known;
-    play_limits(p, rng, play_log(rng, 1200, 600, 1500));
+    play_limits(p, rng, play_log(rng, 1200, 400, 900));
 }
 
 static void change_run(struct pace_stage *s)
@@ -44,7 +44,7 @@ static void unknown_plan(struct pace_plan *p, struct rng *rng)
     p->took_mean_ms = play_log(rng, 1000, 300, 3000);
     p->exact[PACE_MAIN].headers = EXACT_TRUE;
     p->configured[0] = p->configured[1] = 0;
-    play_limits(p, rng, play_log(rng, 900, 300, 1500));
+    play_limits(p, rng, play_log(rng, 900, 300, 900));
 }
 
 static void unknown_run(struct pace_stage *s)
@@ -61,7 +61,7 @@ static void silent_plan(struct pace_plan *p, struct rng *rng)
 {
     unknown_plan(p, rng);
     p->exact[PACE_MAIN].headers = EXACT_SILENT;
-    play_limits(p, rng, play_log(rng, 900, 300, 900));
+    play_limits(p, rng, play_log(rng, 900, 200, 500));
 }
 
 static void silent_run(struct pace_stage *s)
@@ -79,7 +79,7 @@ static void strangers_plan(struct pace_plan *p, struct rng *rng)
 {
     p->workers = (size_t)play_draw(rng, 4, 1, 8);
     p->exact[PACE_MAIN].headers = EXACT_TRUE;
-    play_limits(p, rng, play_log(rng, 1200, 400, 1500));
+    play_limits(p, rng, play_log(rng, 1200, 300, 900));
 }
 
 static void strangers_run(struct pace_stage *s)
@@ -103,7 +103,7 @@ static void fleets_plan(struct pace_plan *p, struct rng *rng)
     p->workers = (size_t)play_draw(rng, 4, 2, 8);
     p->configured[1] = (double)play_draw(rng, 50, 30, 300) / 100;
     p->exact[PACE_MAIN].headers = (enum exact_headers)play_draw(rng, EXACT_SILENT, EXACT_SILENT, EXACT_TRUE);
-    play_limits(p, rng, play_log(rng, 1200, 400, 1500));
+    play_limits(p, rng, play_log(rng, 1200, 300, 900));
 }
 
 static void fleets_run(struct pace_stage *s)

@@ -6,11 +6,11 @@
 
 #include <math.h>
 
-enum { WARM_MS = 90000 };
+enum { WARM_MS = 75000 };
 
 static void steady_plan(struct pace_plan *p, struct rng *rng)
 {
-    int64_t rpm = play_log(rng, 1200, 300, 1500);
+    int64_t rpm = play_log(rng, 1200, 300, 1000);
     struct exact_options *x = &p->exact[PACE_MAIN];
 
     p->workers = (size_t)play_draw(rng, 4, 1, 8);
@@ -40,7 +40,7 @@ static void steady(struct pace_stage *s, double least, double cv)
     pace_workers_start(s, s->plan.workers);
     pace_run(s, WARM_MS);
     pace_mark(s);
-    pace_run(s, play_is_named(s) ? 600000 : 120000);
+    pace_run(s, play_is_named(s) ? 600000 : 90000);
     play_judge_limits(s);
     free = play_is_named(s) ? 0 : margin(s, cv);
     play_at_least(s, "use", exact_use(s->exacts[PACE_MAIN]), free > 0.01 ? least - free : least);
@@ -79,7 +79,7 @@ static void arrivals_run(struct pace_stage *s)
 {
     struct exact *x = s->exacts[PACE_MAIN];
     double calls = play_calls_a_minute(s), load = 0.5 + 0.6 * rng_unit(world_rng(s->world)), oracle;
-    int64_t ms = play_is_named(s) ? 600000 : 150000;
+    int64_t ms = play_is_named(s) ? 600000 : 90000;
     enum pace_dim d;
 
     if (play_is_named(s)) load = 0.95;

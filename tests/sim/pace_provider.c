@@ -242,6 +242,18 @@ void exact_tell(struct exact *x, struct llm_limits *ret)
     }
 }
 
+/* Until so much of the last minute will be forgotten. */
+static double forgotten_in(const struct exact *x, const struct dim *d, double lacks)
+{
+    for (size_t i = 0; i < d->count; i++) {
+        const struct entry *e = &d->log[(d->first + i) % d->room];
+
+        lacks -= (double)e->n;
+        if (lacks <= 0) return (double)(e->at_ms + MINUTE - world_now_ms(x->world));
+    }
+    return MINUTE;
+}
+
 int64_t exact_retry_after(struct exact *x, const int64_t need[PACE_DIM_COUNT])
 {
     double most = 0;
@@ -253,6 +265,7 @@ int64_t exact_retry_after(struct exact *x, const int64_t need[PACE_DIM_COUNT])
         double lacks = k->limit > 0 ? least(x, k, d, need[d]) - left(x, k) : 0;
         double wait = lacks > 0 ? lacks * MINUTE / (double)k->limit : 0;
 
+        if (lacks > 0 && x->algorithm == EXACT_SLIDING) wait = forgotten_in(x, k, lacks);
         if (lacks > 0 && x->algorithm == EXACT_FIXED) wait = (double)reset_ms(x, k, 0);
         if (wait > most) most = wait;
     }

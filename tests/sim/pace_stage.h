@@ -138,6 +138,7 @@ struct pace_stage {
     char tenant_names[PACE_TENANTS_MAX][8];
     int64_t slow_until_ms; /* a provider that comes back is slow */
     unsigned storm_refused;
+    int64_t drain_ms; /* more time for what waits at the end: something was closed for long */
     struct pace_blames blames;
     struct pace_figure figures[PACE_FIGURES_MAX];
     size_t figure_count;
