@@ -35,7 +35,7 @@ def _change(row):
     yield _line("limit halved without notice: 429s", f"{told}", "-", f"<= {row['allowed_429s']:.0f}", told <= row["allowed_429s"])
     for name, key in (("halved", "down_back_s"), ("doubled", "up_back_s")):
         back = row[key]
-        yield _line(f"limit {name}: seconds until 95 % of the new limit", "never" if back is None else f"{back:.0f}", "-", "<= 60",
+        yield _line(f"limit {name}: seconds until a minute of 95 % of the new limit begins", "never" if back is None else f"{back:.0f}", "-", "<= 60",
                     back is not None and back <= 60)
 
 

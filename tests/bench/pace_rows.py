@@ -57,15 +57,14 @@ def steady():
 
 # --- limits that change, limits that nobody knows ------------------------------------------------------------------
 
-def _back_s(series, changed_ms):
-    """Seconds after the change from which each following step used 95 % of what was allowed, or None."""
-    back = None
-    for step in series:
-        if step["from_ms"] < changed_ms:
-            continue
-        good = (step.get("share") or 0) >= 0.95
-        back = (back if back is not None else (step["from_ms"] - changed_ms) / 1000) if good else None
-    return back
+def _back_s(series, step_s):
+    """Seconds after the change from which a whole minute uses 95 % of what is allowed, or None. The last step is cut short."""
+    shares = [step.get("share") or 0 for step in series[:-1]]
+    minute = 60 // step_s
+    for n in range(len(shares) - minute + 1):
+        if sum(shares[n:n + minute]) / minute >= 0.95:
+            return n * step_s
+    return None
 
 
 def change():
@@ -86,8 +85,8 @@ def change():
         up = stage.seen(**{"from": doubled, "to": end, "step_s": 10})
     rate = limits["requests_per_minute"] / 60
     return {"refused": down["interval"]["refused"], "refused_after_change": up["refused_after_change"],
-            "allowed_429s": WORKERS + rate * (0.35 + 0.05), "down_back_s": _back_s(down["series"], halved),
-            "up_back_s": _back_s(up["series"], doubled), "violations": up["violations"],
+            "allowed_429s": WORKERS + rate * (0.35 + 0.05), "down_back_s": _back_s(down["series"], 10),
+            "up_back_s": _back_s(up["series"], 10), "violations": up["violations"],
             "down_series": [s.get("share") for s in down["series"]], "up_series": [s.get("share") for s in up["series"]]}
 
 
