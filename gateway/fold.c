@@ -201,6 +201,7 @@ static void fold_kept_view(void *arg, const struct err *e, const struct fn_meta 
         return;
     }
     f->result.found = m->found;
+    f->result.built = m->built; /* a wipe may have come between the two questions */
     if (m->found && job_status_is_terminal(m->status) &&
         jobview_read(m->view, &kept, NULL) == ERR_OK) {
         jobview_free(f->view);

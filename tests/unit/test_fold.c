@@ -133,6 +133,25 @@ static void the_end_can_be_kept_apart(void **state)
     drop(&x);
 }
 
+static void a_wipe_between_its_questions_is_no_unknown_job(void **state)
+{
+    (void)state;
+    struct world x;
+    struct heard h = {0};
+    make(&x);
+    x.rig->is_built = true;
+    rig_set(x.rig, "st", "failed"); /* its stream is past */
+    assert_non_null(start(&x, &h, "acme", false));
+    assert_true(rig_step(x.rig)); /* meta: there, and the view is whole */
+    assert_int_equal(x.rig->metas, 1);
+    rig_wipe_meta(x.rig);
+    x.rig->is_built = false;
+    rig_run(x.rig);
+    assert_true(!h.found && !h.built);
+    forget(&h);
+    drop(&x);
+}
+
 static void past_its_stream_meta_tells(void **state)
 {
     (void)state;
@@ -264,6 +283,7 @@ int main(void)
         cmocka_unit_test(a_long_stream_is_folded_to_its_end),
         cmocka_unit_test(the_end_can_be_kept_apart),
         cmocka_unit_test(past_its_stream_meta_tells),
+        cmocka_unit_test(a_wipe_between_its_questions_is_no_unknown_job),
         cmocka_unit_test(a_snapshot_does_not_hide_the_retry),
         cmocka_unit_test(unknown_foreign_and_reserved_are_one),
         cmocka_unit_test(a_redis_that_is_away_is_told),
