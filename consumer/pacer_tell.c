@@ -30,6 +30,11 @@ static void pacer_pace_close(struct pacer_group *g, double by_limits)
     bool is_new = now - g->swept_ms > 2 * PACER_SWEEP_MS || !g->swept_ms;
     g->swept_ms = now;
     if (is_new) g->calls_per_ms = by_limits;
+    if (g->close != PACE_CLOSE_NONE) { /* nothing is granted now: that is not how fast it will go */
+        g->counted = 0;
+        g->counted_ms = now;
+        return;
+    }
     if (!is_new &&
         (took < PACER_COUNT_MS || (g->counted < PACER_COUNT_LEAST && took < PACER_COUNT_MAX_MS)))
         return;
