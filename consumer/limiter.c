@@ -110,12 +110,13 @@ void limiter_lots_return(struct limiter *l, bool all, int64_t now_ms)
     l->lot_count = kept;
 }
 
-/* Verdicts are told under one gen: those of an older one are void anyway. */
+/* Verdicts are told under the present gen: those of another one are void anyway. After a wipe it
+ * begins anew, below what was told last. */
 static bool limiter_verdict(struct limiter *l, int64_t gen)
 {
     struct limiter_news *n = &l->next;
-    if (gen < l->last.gen || gen < n->gen) return false;
-    if (gen > n->gen) {
+    if (gen != l->last.gen) return false;
+    if (gen != n->gen) {
         n->gen = gen;
         n->oks = n->fails = n->close_ms = 0;
         n->close = PACE_CLOSE_NONE;

@@ -299,6 +299,24 @@ static void test_verdicts_of_an_older_gen_are_void(void **state)
     assert_int_equal(s->trade.settles[0].delta.n[PACE_REQUESTS], -1);
 }
 
+static void test_verdicts_after_a_wipe(void **state)
+{
+    struct stage *s = *state;
+    struct limiter_ticket t = {0};
+    struct pace_traded r = answer_of(1);
+    lease(s, 1);
+    assert_true(limiter_take(s->l, &cost, s->now, &t));
+    done(s, &t, LIMITER_OK, 100, 50);
+    r.gen = 0; /* the budget was begun anew */
+    r.age_ms = 0;
+    trade(s, 1, &r);
+    assert_true(limiter_take(s->l, &cost, s->now, &t));
+    done(s, &t, LIMITER_REFUSED, -1, -1);
+    ask(s, 0);
+    assert_int_equal(s->trade.gen, 0);
+    assert_int_equal(s->trade.close, PACE_CLOSE_THROTTLE);
+}
+
 static void test_close_takes_back_the_lease_in_hand(void **state)
 {
     struct stage *s = *state;
@@ -497,6 +515,7 @@ int main(void)
         T(test_call_larger_than_what_is_left), T(test_waiters_come_back_when_told_and_quiet_ones_at_once),
         T(test_next_lease_is_sized_by_use), T(test_what_comes_back_by_the_end), T(test_input_known_early),
         T(test_refusal_is_told_at_once_and_stops_the_lease), T(test_verdicts_of_an_older_gen_are_void),
+        T(test_verdicts_after_a_wipe),
         T(test_close_takes_back_the_lease_in_hand), T(test_probe), T(test_newest_word_counts_field_by_field),
         T(test_lost_answer_is_sent_again_under_its_number), T(test_local_share), T(test_money_is_not_spent_on_trust),
         T(test_after_a_wipe_own_use_is_told), T(test_many_slots_are_told_in_parts),
