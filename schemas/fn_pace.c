@@ -10,7 +10,7 @@
 #include <assert.h>
 
 enum {
-    PACE_FIXED = 40,
+    PACE_FIXED = 3 + 4 + 36, /* the command, keys, pace_arg_fixed */
     PACE_ARGV_MAX = PACE_FIXED + 12 * PACE_RANK_COUNT + 12 + 9 * PACE_SETTLES_MAX +
                     4 * PACE_HISTORY_COUNT + 5 * PACE_FLOWS_MAX,
     PACE_RESET_MAX_MS = 3600000,

@@ -387,6 +387,28 @@ static void test_quiet_flow_passes_a_burst(void **state)
     assert_int_equal(s->r.ranks[0], PACE_QUIET);
 }
 
+static void test_the_fullest_trade(void **state)
+{
+    struct stage *s = *state;
+    struct pace_settle settles[PACE_SETTLES_MAX] = {{.slot = 0}};
+    struct pace_amount history[PACE_HISTORY_COUNT] = {{.n = {0}}};
+    struct pace_flow flows[PACE_FLOWS_MAX];
+    char names[PACE_FLOWS_MAX][2];
+    plan(s, 0, 600, 0, 0);
+    for (size_t i = 0; i < PACE_FLOWS_MAX; i++) {
+        names[i][0] = (char)('a' + i);
+        flows[i] = (struct pace_flow){.name = view_make(names[i], 1), .group = 1, .weight = 1, .is_waiting = true};
+    }
+    for (enum pace_rank q = 0; q < PACE_RANK_COUNT; q++) want(s, q, 1, 100, 10);
+    s->t.told[PACE_REQUESTS] = (struct pace_told){600, 599, 100};
+    s->t.settles = settles;
+    s->t.settle_count = PACE_SETTLES_MAX;
+    s->t.history = history;
+    s->t.flows = flows;
+    s->t.flow_count = PACE_FLOWS_MAX;
+    assert_int_equal(go(s), 1);
+}
+
 static void test_keys_end_and_stay_small(void **state)
 {
     struct stage *s = *state;
@@ -466,7 +488,8 @@ int main(void)
         T(test_settling), T(test_uncertainty_is_left_free), T(test_smallest_configuration_holds),
         T(test_words_of_the_provider), T(test_one_close_one_probe_one_ramp),
         T(test_probe_that_fails_is_used_by_nobody_or_is_lost), T(test_day_money_and_crowd),
-        T(test_quiet_flow_passes_a_burst), T(test_keys_end_and_stay_small), T(test_long_names_do_not_meet),
+        T(test_quiet_flow_passes_a_burst), T(test_keys_end_and_stay_small), T(test_the_fullest_trade),
+        T(test_long_names_do_not_meet),
         T(test_answers_out_of_shape),
     };
     return cmocka_run_group_tests(tests, begin, end);
