@@ -330,6 +330,7 @@ static void line_drop(struct pacer_line *l, struct pacer_place *p)
     list_remove(&f->places, &p->link);
     sum_add(&f->sum, &sum, -1);
     f->left_ms = l->now_ms;
+    if (!f->places.count) f->is_blocked = false; /* nobody looks again at a flow without places */
     p->flow = NULL;
     l->count--;
 }

@@ -646,6 +646,26 @@ static void test_a_tenant_s_day_is_spent(void **state)
     close_rig(r);
 }
 
+static void test_a_spent_tenant_that_leaves_and_comes_back(void **state)
+{
+    struct rig *r = *state;
+    const int64_t day = 86400000, midnight = (WALL / day + 1) * day;
+    r->wall_ms = midnight - 40000;
+    open_rig(r, ONE_ROUTE("requests_per_minute: 600") "tenants:\n" TENANT("a", ", tokens_per_day: 1500"));
+    for (int i = 0; i < 100; i++) (void)ask(r, "a");
+    pass(r, 30000);
+    size_t had = served(r, "a");
+    assert_in_range(had, 10, 30);
+    for (size_t i = 0; i < 100; i++)
+        if (r->calls[i].wait.state == PACER_LINED) pacer_cancel(&r->calls[i].wait);
+    pass(r, 20000);
+    (void)ask(r, "a");
+    pass(r, 5000);
+    assert_int_equal(served(r, "a"), had + 1);
+    r->wall_ms = 0;
+    close_rig(r);
+}
+
 static void test_ceiling_of_the_process(void **state)
 {
     struct rig *r = *state;
@@ -677,6 +697,7 @@ int main(void)
                                        cmocka_unit_test(test_a_route_that_finds_it_too_long),
                                        cmocka_unit_test(test_keys_are_pooled),
                                        cmocka_unit_test(test_a_tenant_s_day_is_spent),
+                                       cmocka_unit_test(test_a_spent_tenant_that_leaves_and_comes_back),
                                        cmocka_unit_test(test_ceiling_of_the_process)};
     return cmocka_run_group_tests(tests, start, stop);
 }
