@@ -267,7 +267,8 @@ static void usage_answered(void *arg, const struct err *e, const struct fn_usage
     struct usage *u = arg;
     struct list_link *k;
     u->is_flying = false;
-    if (e) {
+    if (e) { /* who waits for an answer goes on waiting for it, however long Redis is away */
+        for (size_t i = 0; i < u->asked_count; i++) u->asked[i]->wanted_ms = u->o.clock->mono_ms;
         usage_wake(u);
         return;
     }

@@ -363,6 +363,21 @@ static void test_what_was_heard_long_ago_is_not_known(void **state)
     rs_pump(&w->rs);
 }
 
+static void test_a_question_outlives_a_long_outage(void **state)
+{
+    struct world *w = *state;
+    int64_t tokens = -1, microusd = -1;
+    w->clock.wall_ms = evening - DAY / 2;
+    w->rs.is_cut = true;
+    assert_false(usage_today(w->usage, ACME, &tokens, &microusd)); /* asked once */
+    rs_pump(&w->rs);
+    for (int s = 0; s < 300; s++) pass(w, 1000);
+    assert_int_equal(w->heard, 0);
+    w->rs.is_cut = false;
+    pass(w, 1000);
+    assert_true(w->heard > 0);
+}
+
 static void test_midnight_begins_anew(void **state)
 {
     struct world *w = *state;
@@ -453,6 +468,7 @@ int main(void)
         T(test_a_lost_answer_counts_once),
         T(test_today_is_heard_and_untold),
         T(test_what_was_heard_long_ago_is_not_known),
+        T(test_a_question_outlives_a_long_outage),
         T(test_midnight_begins_anew),
         T(test_a_book_is_bounded),
         T(test_random_losses),
