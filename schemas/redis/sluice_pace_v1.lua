@@ -484,6 +484,15 @@ end
 
 -- Granting -------------------------------------------------------------------------------------------------------------------
 
+-- A provider that counts in quanta forgives nothing: what may come together because leases and the way take their time
+-- is not granted together. Where a quantum holds hardly one call, calls are that much further apart.
+local function quanta(limit, quantum)
+    local rate = limit / MINUTE
+    local burst = rate * math.max(quantum - WAY, quantum / 2)
+    if burst < 1 then rate = rate / (2 - burst) end
+    return rate, burst
+end
+
 local function refill(b, x)
     local passed, share, L, D = x.now - x.was_at, x.share, x.L, {}
     local rates, bursts, keeps, levels = {}, {}, {}, {}
@@ -491,7 +500,7 @@ local function refill(b, x)
         local limit = L[d]
         if limit > 0 then
             local rate, burst = limit * 1.05 / MINUTE, limit * 0.02
-            if x.quantum > 0 then rate, burst = limit / MINUTE, limit * x.quantum / MINUTE end
+            if x.quantum > 0 then rate, burst = quanta(limit, x.quantum) end
             if burst < 1 then burst = 1 end
             local level = b[6 + d] + passed * rate * share
             if level > burst then level = burst end
@@ -671,7 +680,7 @@ end
 
 -- Books the lease: under the moment of its latest use, output under that of its making.
 local function book(b, c, x, w)
-    local ttl = (plenty(x) and 500 or 100) + math.min(2 * x.n[19], 400)
+    local ttl = (plenty(x) and x.quantum == 0 and 500 or 100) + math.min(2 * x.n[19], 400)
     local s = math.floor((x.now + ttl) / SLOT)
     local o = x.L[3] > 0 and math.floor((x.now + ttl + math.min(x.n[27], 120000)) / SLOT) or s
     for d = 1, 6 do put(b, w, (d == 3 or d == 6) and o or s, d, x.lease[d]) end
