@@ -53,6 +53,7 @@ struct rebuild {
     int64_t noticed_ms;
     size_t out, cursor;
     bool is_enough, has_failed, has_others;
+    bool is_log_asked, is_log_known, is_log_empty;
     uint64_t ended, unended;
     char boot[64], token[FN_TOKEN_MAX];
 };
@@ -245,6 +246,27 @@ static void rebuild_replay(struct rebuild *b, const struct replay_ask *ask)
     if (!b->replay) rebuild_fail(b, "replay", &err);
 }
 
+static void rebuild_on_log_ends(void *arg, const struct err *e, const struct intake_position *list,
+                                size_t count)
+{
+    struct rebuild *b = arg;
+    if (!rebuild_answered(b, e) || e) return;
+    b->is_log_known = true;
+    b->is_log_empty = count == 1 && list[0].high <= list[0].low;
+}
+
+/* Nothing of it was read yet: it may be empty, or its fetches lag. */
+static void rebuild_ask_log(struct rebuild *b)
+{
+    const struct intake_port *intake = &b->w->ports.intake;
+    const struct intake_tp tp = {
+        .topic = TOPIC_STATE, .partition = (int32_t)b->partition, .offset = -1};
+    if (b->is_log_asked) return;
+    b->is_log_asked = true;
+    b->out++;
+    intake->positions(intake->self, &tp, 1, rebuild_on_log_ends, b);
+}
+
 static void rebuild_turn_log(struct rebuild *b)
 {
     if (b->replay) {
@@ -253,7 +275,11 @@ static void rebuild_turn_log(struct rebuild *b)
     }
     if (b->out >= REBUILD_OUT / 2) return;
     b->is_enough = false;
-    if (b->home->tail == b->home->state_low) { /* an empty log */
+    if (b->home->tail == b->home->state_low && !b->is_log_known) {
+        rebuild_ask_log(b);
+        return;
+    }
+    if (b->is_log_empty) {
         b->phase = REBUILD_JOBS;
         return;
     }
@@ -451,6 +477,7 @@ static void rebuild_begin(struct rebuild *b)
     b->cursor = 0;
     b->ended = b->unended = 0;
     b->is_enough = b->has_failed = b->has_others = false;
+    b->is_log_asked = b->is_log_known = b->is_log_empty = false;
     worker_kick(b->w);
     if (!b->known) {
         (void)timerq_set(b->w->ports.timers, &b->timer, worker_retry_ms(b->w, REBUILD_AGAIN_MS),
