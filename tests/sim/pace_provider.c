@@ -96,6 +96,8 @@ static void count(struct exact *x, struct dim *d, int64_t n, bool is_own)
     d->used += n;
     if (d->limit <= 0 || now - x->changed_ms <= MINUTE) return;
     permille = (d->own * 1000 + d->limit - 1) / d->limit;
+    if (permille > 1000)
+        world_trace(x->world, "over: %lld of %lld, dimension %d", (long long)d->own, (long long)d->limit, (int)(d - x->dims));
     if (permille > d->peak_permille) d->peak_permille = permille;
 }
 

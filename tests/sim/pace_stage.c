@@ -133,9 +133,8 @@ static void tell_view(struct pace_stage *s)
 }
 
 /* Every five seconds, while the world is told. */
-static void tell_state(void *arg)
+static void tell_state(struct pace_stage *s)
 {
-    struct pace_stage *s = arg;
     char text[160];
     size_t n = 0;
 
@@ -146,7 +145,6 @@ static void tell_state(void *arg)
     world_trace(s->world, "use of the minute%s; %zu granted, %zu refused, %zu failed, %zu trades", text, s->granted, s->refused,
                 s->failed, s->trades);
     tell_view(s);
-    world_after(s->world, 5000, tell_state, NULL, s);
 }
 
 struct pace_stage *pace_stage_new(const struct pace_plan *plan)
@@ -165,7 +163,6 @@ struct pace_stage *pace_stage_new(const struct pace_plan *plan)
     pace_run(s, 1000 + pace_between(s, 0, 60000)); /* wherever in the provider's minute */
     pace_mark(s);
     tell_plan(s);
-    if (plan->trace) tell_state(s);
     return s;
 }
 
@@ -195,7 +192,13 @@ static bool never(void *arg)
 
 void pace_run(struct pace_stage *s, int64_t ms)
 {
-    (void)world_run(s->world, pace_now(s) + ms, never, NULL);
+    int64_t end = pace_now(s) + ms;
+
+    while (s->plan.trace && pace_now(s) + 5000 < end) { /* between events: a world that is told is the same world */
+        (void)world_run(s->world, pace_now(s) + 5000, never, NULL);
+        tell_state(s);
+    }
+    (void)world_run(s->world, end, never, NULL);
 }
 
 int64_t pace_now(const struct pace_stage *s)
