@@ -77,6 +77,11 @@ enum err_code service_begin(struct service *s, const struct service_options *o, 
     return ERR_OK;
 }
 
+static void service_on_trouble(void *arg)
+{
+    service_doubt(arg);
+}
+
 static void service_open_submit(struct service *s, const struct service_options *o)
 {
     const struct submit_options so = {.producer = s->producer,
@@ -90,7 +95,9 @@ static void service_open_submit(struct service *s, const struct service_options 
                                       .space = s->space,
                                       .results_ms = s->config->retention.results_ms,
                                       .value_max = JOB_BYTES_MAX,
-                                      .under_way_max = o->under_way_max};
+                                      .under_way_max = o->under_way_max,
+                                      .on_trouble = service_on_trouble,
+                                      .arg = s};
     s->submit = submit_new(&so, s->workflows);
 }
 

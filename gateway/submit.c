@@ -161,6 +161,12 @@ static bool submission_admit_later(struct submission *n)
                       submission_admit_again, n);
 }
 
+static void submission_lacks_view(const struct submission *n)
+{
+    const struct submit_options *o = &n->submit->o;
+    if (o->on_trouble) o->on_trouble(o->arg);
+}
+
 static void submission_admitted(void *arg, const struct err *e, const struct fn_admitted *a)
 {
     struct submission *n = arg;
@@ -171,12 +177,14 @@ static void submission_admitted(void *arg, const struct err *e, const struct fn_
                           "another payload came first under this Idempotency-Key");
         return;
     }
+    if (e) submission_lacks_view(n);
     submission_accept(n, e ? JOB_QUEUED : a->status);
     if (!e || !submission_admit_later(n)) submission_end(n);
 }
 
 static void submission_impatient(void *arg)
 {
+    submission_lacks_view(arg);
     submission_accept(arg, JOB_QUEUED); /* the view follows; submission_admitted ends it */
 }
 

@@ -28,9 +28,11 @@ struct submit_options { /* everything borrowed for the life of the submit */
     struct timerq *timers;
     struct rng *rng;
     struct id_space space;
-    int64_t results_ms;   /* retention.results: for the index */
-    size_t value_max;     /* bytes of a record's value; more is PROBLEM_TOO_LARGE */
-    size_t under_way_max; /* more is refused with 503 */
+    int64_t results_ms;            /* retention.results: for the index */
+    size_t value_max;              /* bytes of a record's value; more is PROBLEM_TOO_LARGE */
+    size_t under_way_max;          /* more is refused with 503 */
+    void (*on_trouble)(void *arg); /* a job is accepted that the view lacks; NULL: nobody minds */
+    void *arg;
 };
 struct submit *submit_new(const struct submit_options *o,
                           const struct workflows *ws); /* ws borrowed */
