@@ -181,20 +181,33 @@ bool limiter_is_away(const struct limiter *l, int64_t now_ms)
     return (l->is_failing || l->is_trading) && now_ms - since > LIMITER_LATE_MS;
 }
 
-/* The share of this process, while nobody can be asked. */
+/* What this process used in the last minute. */
+static int64_t limiter_used(const struct limiter *l, enum pace_dim d, int64_t now_ms)
+{
+    int64_t sum = 0, first = now_ms / PACE_HISTORY_MS - PACE_HISTORY_COUNT + 1;
+    for (size_t i = 0; i < LIMITER_USES_MAX; i++)
+        if (l->uses[i].bucket >= first) sum += l->uses[i].leased.n[d] + l->uses[i].local.n[d];
+    return sum;
+}
+
+/* The share of this process, while nobody can be asked: of the rate, and of the minute, which may
+ * have been full when Redis went. */
 static bool limiter_take_local(struct limiter *l, const struct pace_amount *a, int64_t now_ms)
 {
     double passed = (double)(now_ms - l->level_ms), level[PACE_DIM_COUNT];
     bool ok = l->limits.spend_per_day_microusd == 0 && l->answered_ms > 0 &&
               now_ms >= l->closed_ms && l->last.state != PACE_PROBING && !l->is_urgent;
     for (size_t d = 0; d < PACE_DIM_COUNT; d++) {
-        double limit = (double)l->last.limit[d] * limiter_away_part;
-        double rate = limit / (double)(l->last.workers > 0 ? l->last.workers : 1) / 60000;
+        double share =
+            (double)l->last.limit[d] / (double)(l->last.workers > 0 ? l->last.workers : 1);
+        double rate = share * limiter_away_part / 60000;
+        double used = ok && share > 0 ? (double)limiter_used(l, d, now_ms) : 0;
         double full = rate * limiter_burst_ms > 1 ? rate * limiter_burst_ms : 1;
         double need = (double)a->n[d] < full ? (double)a->n[d] : full;
         level[d] = l->level_ms ? l->level[d] + passed * rate : 0;
         if (level[d] > full) level[d] = full;
         if (l->last.limit[d] > 0 && level[d] < need) ok = false;
+        if (used > 0 && used + (double)a->n[d] > share) ok = false;
     }
     l->level_ms = now_ms;
     for (size_t d = 0; d < PACE_DIM_COUNT; d++)
