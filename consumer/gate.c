@@ -7,11 +7,14 @@
  * record goes through the worker's first; if the line it would join is long, it goes on into the
  * group's and comes out of there as the line gets shorter. A line is long when it holds more than
  * was granted in the last five seconds (at least 64), counting the jobs that are on their way into
- * it, so a fast budget is never starved by this. */
+ * it, so a fast budget is never starved by this. A tenant of which hardly anything runs passes all
+ * the same: in the line itself it goes first, and must not wait here for the turns of others. */
 #include "consumer/gate.h"
 
 #include "consumer/home.h"
 #include <assert.h>
+
+enum { GATE_OWN = 4 }; /* jobs of a tenant that run, up to which it passes a long line */
 
 struct gate {
     struct worker *w;
@@ -114,6 +117,7 @@ bool gate_keeps(struct gate *g, struct item *it, size_t *ret_group)
     size_t group = gate_long_group(g, it, ret_group);
     struct scheduler *line;
     if (group == PACER_NO_GROUP || gate_is_over(g, it)) return false;
+    if (it->place.state != SPILL_OUT && spill_running(&it->place) < GATE_OWN) return false;
     line = gate_line(g, group);
     if (!line || !gate_put(g->w, line, it)) return false; /* no memory to keep it in */
     it->line = line;

@@ -121,6 +121,11 @@ bool spill_enter(struct spill *s, struct spill_place *p, enum sched_lane lane, s
 }
 
 /* --- runs ------------------------------------------------------------------------------------ */
+int64_t spill_running(const struct spill_place *p)
+{
+    return p->state == SPILL_OUT ? 0 : p->tenant->running;
+}
+
 bool spill_may_start(const struct spill *s, const struct spill_place *p)
 {
     int64_t free = s->o.runs_max - s->running;

@@ -34,6 +34,7 @@ bool spill_admits(const struct spill *s, enum sched_lane lane, struct view tenan
 bool spill_enter(struct spill *s, struct spill_place *p, enum sched_lane lane, struct view tenant);
 /* May one more of its tenant run? Never asked of one that is not in line. */
 bool spill_may_start(const struct spill *s, const struct spill_place *p);
+int64_t spill_running(const struct spill_place *p); /* of its tenant; 0 when it is out */
 void spill_start(struct spill *s, struct spill_place *p); /* tolerates those that are out */
 /* True: somebody may come in now who was kept out before. Tolerates those that are out. */
 bool spill_leave(struct spill *s, struct spill_place *p);
