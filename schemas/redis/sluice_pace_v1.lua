@@ -22,7 +22,7 @@ local OPEN, CLOSED, PROBING, RAMPING = 0, 1, 2, 3
 local THROTTLE, OUTAGE, EXHAUSTED = 1, 2, 3
 local RATE, SHUT, CROWD, DAY, SPEND = 1, 2, 3, 4, 5
 local FLOWS, GROUPS, LIMITS = 512, 9, 50
-local SURE = 3.5 -- deviations of what is not certain that are left free, beside what the length of the way leaves
+local SURE = 4.3 -- deviations of what is not certain that are left free, beside what the length of the way leaves
 local FULL = 1e15 -- a bucket whose size is not known yet
 -- 1..6 sums of the window, 7..10 levels of the buckets
 local NAMES = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 'at', 'seen', 'head', 'tail', 'ep', 'early', 'least', 'turn', 'dr', 'du', 'fl',

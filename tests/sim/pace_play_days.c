@@ -131,7 +131,7 @@ static void redis_run(struct pace_stage *s)
         redis_trouble(s);
         pace_run(s, pace_between(s, 10000, 50000));
     }
-    play_at_most(s, "peak of a sliding minute", (double)exact_peak(s->exacts[PACE_MAIN]) / 1000, 1.03);
+    play_at_most(s, "peak of a sliding minute", (double)exact_peak(s->exacts[PACE_MAIN]) / 1000, 1.005);
     play_at_most(s, "429s of a hundred calls", 100 * (double)s->refused / (double)(s->granted + 1), 1);
     pace_figure(s, "use", exact_use(s->exacts[PACE_MAIN]));
 }

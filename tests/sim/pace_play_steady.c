@@ -29,7 +29,7 @@ static double margin(const struct pace_stage *s, double cv)
 {
     double calls = play_calls_a_minute(s), out = calls * ((double)s->plan.took_mean_ms + 500) / 60000;
 
-    return exact_binding(s->exacts[PACE_MAIN]) == PACE_REQUESTS ? 0 : 4 * cv * sqrt(out) / calls;
+    return exact_binding(s->exacts[PACE_MAIN]) == PACE_REQUESTS ? 0 : 4.3 * cv * sqrt(out) / calls;
 }
 
 static void steady(struct pace_stage *s, double least, double cv)
