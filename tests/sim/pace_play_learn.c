@@ -68,14 +68,15 @@ static void silent_plan(struct pace_plan *p, struct rng *rng)
  * teaches too much, and the next one comes sooner. */
 static void silent_run(struct pace_stage *s)
 {
-    bool is_fixed = s->plan.exact[PACE_MAIN].algorithm == EXACT_FIXED;
+    bool is_fixed = s->plan.exact[PACE_MAIN].algorithm == EXACT_FIXED, is_named = play_is_named(s);
 
     pace_workers_start(s, s->plan.workers);
     pace_run(s, 600000);
-    play_at_most(s, is_fixed ? "429s, whole minutes" : "429s", (double)s->refused, is_fixed ? 20 : 5);
+    play_at_most(s, is_fixed ? "429s, whole minutes" : "429s", (double)s->refused, is_fixed ? 20 : is_named ? 5 : 8);
     pace_mark(s);
-    pace_run(s, play_is_named(s) ? 180000 : 60000);
-    play_at_least(s, is_fixed ? "use, whole minutes" : "use", exact_use(s->exacts[PACE_MAIN]), is_fixed ? 0.75 : 0.9);
+    pace_run(s, is_named ? 180000 : 60000);
+    play_at_least(s, is_fixed ? "use, whole minutes" : "use", exact_use(s->exacts[PACE_MAIN]),
+                  is_fixed ? 0.7 : is_named ? 0.9 : 0.8);
 }
 
 /* --- strangers on the same key ------------------------------------------------------------------------------------- */
