@@ -309,6 +309,7 @@ static void call_drop_try(struct call *c, bool is_ended)
     c->reply = NULL;
     c->is_input_known = c->is_sent = false;
     c->usage = (struct task_usage){-1, -1};
+    c->cached = 0;
 }
 
 static bool call_waits_again(struct call *c, const struct llm_out *out)

@@ -206,13 +206,22 @@ static void pacer_learn(struct pacer_wait *w, const struct pacer_outcome *o)
     estimate_learn(w->pacer->estimate, &key, &a);
 }
 
+/* A reply that was cut after its input was told: what was made is billed, and only the estimate
+ * says how much. */
+static bool pacer_is_output_open(const struct pacer_outcome *o)
+{
+    return o->output < 0 && (o->end == LIMITER_BROKEN || o->end == LIMITER_OK);
+}
+
 static void pacer_count_use(const struct pacer_wait *w, const struct pacer_outcome *o)
 {
-    int64_t cost = pacer_cost(w, o);
+    struct pacer_outcome whole = *o;
+    if (pacer_is_output_open(o)) whole.output = w->place.cost.output;
+    int64_t cost = pacer_cost(w, &whole);
     const struct fn_usage_counts c = {.calls = 1,
                                       .input = o->input > 0 ? o->input : 0,
                                       .cached_input = o->cached > 0 ? o->cached : 0,
-                                      .output = o->output > 0 ? o->output : 0,
+                                      .output = whole.output > 0 ? whole.output : 0,
                                       .microusd = cost > 0 ? cost : 0,
                                       .unpriced = cost < 0};
     if (w->pacer->o.usage)
@@ -236,12 +245,14 @@ void pacer_done(struct pacer_wait *w, const struct pacer_outcome *o)
 {
     struct pacer *p = w->pacer;
     struct pacer_group *g = w->key->group;
-    const struct limiter_outcome out = {
-        .end = o->end,
-        .input = o->input,
-        .output = o->output,
-        .microusd = w->route->config->price.is_complete && o->input >= 0 ? pacer_cost(w, o) : -1,
-        .retry_after_ms = o->retry_after_ms > 0 ? o->retry_after_ms : 0};
+    bool is_priced =
+        w->route->config->price.is_complete && o->input >= 0 && !pacer_is_output_open(o);
+    const struct limiter_outcome out = {.end = o->end,
+                                        .input = o->input,
+                                        .output = o->output,
+                                        .microusd = is_priced ? pacer_cost(w, o) : -1,
+                                        .retry_after_ms =
+                                            o->retry_after_ms > 0 ? o->retry_after_ms : 0};
     assert(w->state == PACER_GRANTED && p->in_flight > 0);
     if (o->is_whole) pacer_learn(w, o);
     if (o->input >= 0 || o->output >= 0) pacer_count_use(w, o);

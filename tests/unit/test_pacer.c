@@ -658,11 +658,32 @@ static void test_a_spent_tenant_that_leaves_and_comes_back(void **state)
     assert_in_range(had, 10, 30);
     for (size_t i = 0; i < 100; i++)
         if (r->calls[i].wait.state == PACER_LINED) pacer_cancel(&r->calls[i].wait);
-    pass(r, 20000);
+    pass(r, 100000);
     (void)ask(r, "a");
     pass(r, 5000);
     assert_int_equal(served(r, "a"), had + 1);
     r->wall_ms = 0;
+    close_rig(r);
+}
+
+/* What a cut reply had made is billed, though nobody says how much: the estimate is counted. */
+static void test_a_cut_reply_is_paid_for(void **state)
+{
+    struct rig *r = *state;
+    int64_t tokens = 0, microusd = 0;
+    open_rig(r, ONE_ROUTE("learn: false") "tenants:\n" TENANT("a", ""));
+    r->takes_ms = -1;
+    struct call *c = ask(r, "a");
+    pass(r, 2000);
+    assert_int_equal(c->grants, 1);
+    int64_t guessed = c->wait.place.cost.output;
+    assert_true(guessed > 0);
+    pacer_done(&c->wait, &(struct pacer_outcome){.end = LIMITER_BROKEN, .input = 100, .output = -1, .retry_after_ms = -1});
+    assert_false(usage_today(r->usage, VIEW_LIT("a"), &tokens, &microusd));
+    pass(r, 3000);
+    assert_true(usage_today(r->usage, VIEW_LIT("a"), &tokens, &microusd));
+    assert_int_equal(tokens, 100 + guessed);
+    assert_int_equal(microusd, 100 + 2 * guessed);
     close_rig(r);
 }
 
@@ -698,6 +719,7 @@ int main(void)
                                        cmocka_unit_test(test_keys_are_pooled),
                                        cmocka_unit_test(test_a_tenant_s_day_is_spent),
                                        cmocka_unit_test(test_a_spent_tenant_that_leaves_and_comes_back),
+                                       cmocka_unit_test(test_a_cut_reply_is_paid_for),
                                        cmocka_unit_test(test_ceiling_of_the_process)};
     return cmocka_run_group_tests(tests, start, stop);
 }
