@@ -182,7 +182,7 @@ bool limiter_is_away(const struct limiter *l, int64_t now_ms)
 }
 
 /* What this process used in the last minute. */
-static int64_t limiter_used(const struct limiter *l, enum pace_dim d, int64_t now_ms)
+static int64_t limiter_used(const struct limiter *l, size_t d, int64_t now_ms)
 {
     int64_t sum = 0, first = now_ms / PACE_HISTORY_MS - PACE_HISTORY_COUNT + 1;
     for (size_t i = 0; i < LIMITER_USES_MAX; i++)
