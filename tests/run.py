@@ -85,7 +85,7 @@ def phase_sim():
 def phase_pacesim():
     """Two processes, so that both cores work: the named plays and the first worlds, and the rest."""
     seeds = int(os.environ.get("PACE_SEEDS", "1000"))
-    first = seeds * 2 // 5
+    first = seeds * 9 // 20
     program = BUILD / "plain/bin/pacesim"
     with ThreadPoolExecutor(2) as pool:
         runs = [pool.submit(run, f"pacing, named plays and {first} worlds", [program, "--seeds", str(first)], 600),
