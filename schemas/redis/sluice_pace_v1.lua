@@ -311,7 +311,10 @@ end
 -- States ---------------------------------------------------------------------------------------------------------------------
 
 local function close(b, c, x, why, ms)
-    if b.closes == 0 or b.st == OPEN and x.now - b.since > 10000 then b.tries = 0 else b.tries = math.min(b.tries + 1, 30) end
+    -- Calls that went well since the last close: what was told then did hold, and this refusal is another one.
+    local held = why == THROTTLE and ms > 0 and b.k0 + b.k1 >= 5
+    if held or b.closes == 0 or b.st == OPEN and x.now - b.since > 10000 then b.tries = 0
+    else b.tries = math.min(b.tries + 1, 30) end
     if why == THROTTLE then
         for d = 1, 4 do
             if ms == 0 and c[28 + d] > x.now then ms = c[28 + d] - x.now end

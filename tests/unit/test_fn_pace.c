@@ -173,7 +173,7 @@ static void test_uncertainty_is_left_free(void **state)
         want(s, PACE_QUIET, 1, 100, 0);
         used += go(s) * 100;
     }
-    assert_in_range(used, 2800, 3100); /* 10,000 - 3.5 x 2,000 */
+    assert_in_range(used, 1300, 1500); /* 10,000 - 4.3 x 2,000 */
     struct pace_settle k = {.slot = slot, .output_slot = slot, .delta = {.input_var = -4000000}};
     plan(s, 0, 0, 10000, 0);
     s->t.settles = &k;
@@ -270,6 +270,33 @@ static void test_one_close_one_probe_one_ramp(void **state)
     assert_in_range(went[0], 5, 15);  /* 5 s at 15 %, 22 %, 34 % */
     assert_in_range(went[1], 30, 45); /* and at 50 %, 76 %, 100 % */
     assert_int_equal(s->r.state, PACE_OPEN);
+}
+
+/* The next close lasts as told when calls went well since the last one, and longer each time when none did. */
+static int64_t reopen_and_refuse(struct stage *s, int64_t oks)
+{
+    s->w->now_ms += s->r.until_ms;
+    assert_int_equal(take(s, 1), 1);
+    assert_true(s->r.is_probe);
+    plan(s, 0, 600, 0, 0)->probe = PACE_PROBE_OK;
+    s->t.oks = oks;
+    go(s);
+    assert_int_equal(s->r.state, PACE_RAMPING);
+    refuse(s, 0, s->r.gen, 1000);
+    assert_int_equal(s->r.state, PACE_CLOSED);
+    return s->r.until_ms;
+}
+
+static void test_a_told_wait_that_holds_is_believed_again(void **state)
+{
+    struct stage *s = *state;
+    assert_int_equal(take(s, 1), 1);
+    refuse(s, 0, s->r.gen, 1000);
+    for (int i = 0; i < 8; i++) assert_int_equal(reopen_and_refuse(s, 6), 1000);
+    int64_t last = 0;
+    for (int i = 0; i < 8; i++) last = reopen_and_refuse(s, 1);
+    assert_int_equal(last, 15000);
+    assert_int_equal(reopen_and_refuse(s, 6), 1000);
 }
 
 static void test_probe_that_fails_is_used_by_nobody_or_is_lost(void **state)
@@ -487,6 +514,7 @@ int main(void)
         T(test_lease_is_a_tenth_of_a_second_but_a_call), T(test_burst_is_two_percent), T(test_all_or_nothing),
         T(test_settling), T(test_uncertainty_is_left_free), T(test_smallest_configuration_holds),
         T(test_words_of_the_provider), T(test_one_close_one_probe_one_ramp),
+        T(test_a_told_wait_that_holds_is_believed_again),
         T(test_probe_that_fails_is_used_by_nobody_or_is_lost), T(test_day_money_and_crowd),
         T(test_quiet_flow_passes_a_burst), T(test_keys_end_and_stay_small), T(test_the_fullest_trade),
         T(test_long_names_do_not_meet),
