@@ -40,7 +40,7 @@ srcs = $(sort $(filter-out %/main.c,$(wildcard $(1)/*.c $(1)/*/*.c $(1)/*/*/*.c)
 
 UNIT_TESTS := $(basename $(notdir $(wildcard tests/unit/test_*.c)))
 SIM_SRC    := $(filter-out tests/sim/pace_%.c,$(wildcard tests/sim/*.c))
-PACESIM_SRC := $(wildcard tests/sim/pace_*.c) tests/sim/world.c $(wildcard tests/sim/model_redis*.c)
+PACESIM_SRC := $(wildcard tests/sim/pace_*.c) tests/sim/world.c tests/sim/sim_options.c $(wildcard tests/sim/model_redis*.c)
 FUZZERS    := $(basename $(notdir $(wildcard tests/fuzz/fuzz_*.c)))
 LUA_CFLAGS = $(shell pkg-config --cflags lua5.1 2>/dev/null)
 LUA_LIBS   = $(shell pkg-config --libs lua5.1 2>/dev/null)

@@ -7,15 +7,7 @@
  * Run from the top of the checkout. Ends with `N passed, M failed`. */
 #include "tests/sim/named.h"
 #include "tests/sim/scenario.h"
-
-#include <errno.h>
-#include <time.h>
-
-struct options {
-    uint64_t seeds, from, seed;
-    bool has_seed, trace, named_only, seeds_only;
-    const char *name; /* NULL: all */
-};
+#include "tests/sim/sim_options.h"
 
 struct totals {
     size_t passed, failed;
@@ -23,43 +15,13 @@ struct totals {
     int64_t virtual_ms;
 };
 
-static bool read_number(const char *text, uint64_t *ret)
-{
-    return text && view_u64(view_of(text), ret);
-}
-
-static bool read_options(int argc, char **argv, struct options *o)
-{
-    *o = (struct options){.seeds = 200, .from = 1};
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--seeds") == 0 && read_number(argv[i + 1], &o->seeds)) {
-            i++;
-        } else if (strcmp(argv[i], "--from") == 0 && read_number(argv[i + 1], &o->from)) {
-            i++;
-        } else if (strcmp(argv[i], "--seed") == 0 && read_number(argv[i + 1], &o->seed)) {
-            o->has_seed = true;
-            i++;
-        } else if (strcmp(argv[i], "--trace") == 0) {
-            o->trace = true;
-        } else if (strcmp(argv[i], "--no-named") == 0) {
-            o->seeds_only = true;
-        } else if (strcmp(argv[i], "--named") == 0) {
-            o->named_only = true;
-            if (argv[i + 1] && argv[i + 1][0] != '-') o->name = argv[++i];
-        } else {
-            return false;
-        }
-    }
-    return true;
-}
-
 static void tell_faults(const char faults[PLANT_FAULTS_MAX][240], size_t count)
 {
     for (size_t i = 0; i < count && i < PLANT_FAULTS_MAX; i++) printf("    %s\n", faults[i]);
     if (count > PLANT_FAULTS_MAX) printf("    and %zu more\n", count - PLANT_FAULTS_MAX);
 }
 
-static void run_seed(uint64_t seed, const struct options *o, const struct workflows *ws, struct totals *t)
+static void run_seed(uint64_t seed, const struct sim_options *o, const struct workflows *ws, struct totals *t)
 {
     struct scenario_result r;
     bool is_good = scenario_run(seed, o->trace, ws, &r);
@@ -77,7 +39,7 @@ static void run_seed(uint64_t seed, const struct options *o, const struct workfl
     fflush(stdout);
 }
 
-static void run_named(const struct options *o, const struct workflows *ws, struct totals *t)
+static void run_named(const struct sim_options *o, const struct workflows *ws, struct totals *t)
 {
     for (size_t i = 0; i < named_count(); i++) {
         struct plant p;
@@ -94,7 +56,7 @@ static void run_named(const struct options *o, const struct workflows *ws, struc
 }
 
 /* One number a line; what follows it is a remark. */
-static void run_regressions(const struct options *o, const struct workflows *ws, struct totals *t)
+static void run_regressions(const struct sim_options *o, const struct workflows *ws, struct totals *t)
 {
     char line[256];
     FILE *f = fopen("tests/sim/regressions.txt", "r");
@@ -124,22 +86,14 @@ static void run_twice(const struct workflows *ws, uint64_t seed, struct totals *
     printf("seed %llu is not the same world twice\n", (unsigned long long)seed);
 }
 
-static double seconds_now(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
 int main(int argc, char **argv)
 {
-    struct options o;
+    struct sim_options o;
     struct totals t = {0};
     struct workflows *ws;
-    double began = seconds_now(), took;
+    double began = sim_seconds_now(), took;
 
-    if (!read_options(argc, argv, &o)) {
+    if (!sim_options_read(argc, argv, false, &o)) {
         fprintf(stderr, "usage: sim [--seeds N] [--from K] [--no-named] | --seed S [--trace] | --named [NAME] [--trace]\n");
         return 2;
     }
@@ -153,9 +107,8 @@ int main(int argc, char **argv)
         for (uint64_t i = 0; !o.named_only && i < o.seeds; i++) run_seed(o.from + i, &o, ws, &t);
     }
     workflows_free(ws);
-    took = seconds_now() - began;
+    took = sim_seconds_now() - began;
     printf("%llu jobs, %llu calls, %llu resets in %lld h of virtual time, %.1f s\n", (unsigned long long)t.jobs, (unsigned long long)t.calls,
            (unsigned long long)t.resets, (long long)(t.virtual_ms / 3600000), took);
-    printf("%zu passed, %zu failed\n", t.passed, t.failed);
-    return t.failed || t.passed == 0 ? 1 : 0;
+    return sim_end(t.passed, t.failed);
 }

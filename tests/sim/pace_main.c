@@ -7,16 +7,11 @@
  *
  * Run from the top of the checkout. Ends with `N passed, M failed`. */
 #include "tests/sim/pace_play.h"
+#include "tests/sim/sim_options.h"
 
 #include <time.h>
 
 enum { ROWS_MAX = 400 };
-
-struct options {
-    uint64_t seeds, from, seed;
-    bool has_seed, trace, named_only, seeds_only;
-    const char *name, *play; /* NULL: all */
-};
 
 struct row { /* a figure over all seeds */
     const char *play, *name;
@@ -32,38 +27,6 @@ struct totals {
     struct row rows[ROWS_MAX];
     size_t row_count;
 };
-
-static bool read_number(const char *text, uint64_t *ret)
-{
-    return text && view_u64(view_of(text), ret);
-}
-
-static bool read_options(int argc, char **argv, struct options *o)
-{
-    *o = (struct options){.seeds = 200, .from = 1};
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--seeds") == 0 && read_number(argv[i + 1], &o->seeds)) {
-            i++;
-        } else if (strcmp(argv[i], "--from") == 0 && read_number(argv[i + 1], &o->from)) {
-            i++;
-        } else if (strcmp(argv[i], "--seed") == 0 && read_number(argv[i + 1], &o->seed)) {
-            o->has_seed = true;
-            i++;
-        } else if (strcmp(argv[i], "--play") == 0 && argv[i + 1]) {
-            o->play = argv[++i];
-        } else if (strcmp(argv[i], "--trace") == 0) {
-            o->trace = true;
-        } else if (strcmp(argv[i], "--no-named") == 0) {
-            o->seeds_only = true;
-        } else if (strcmp(argv[i], "--named") == 0) {
-            o->named_only = true;
-            if (argv[i + 1] && argv[i + 1][0] != '-') o->name = argv[++i];
-        } else {
-            return false;
-        }
-    }
-    return true;
-}
 
 static struct row *find_row(struct totals *t, const char *play, const char *name)
 {
@@ -102,7 +65,7 @@ static void tell_blames(const struct play_result *r)
     if (r->blames.count > PACE_BLAMES_MAX) printf("    and %zu more\n", r->blames.count - PACE_BLAMES_MAX);
 }
 
-static void run_seed(uint64_t seed, const struct play *play, const struct options *o, struct totals *t)
+static void run_seed(uint64_t seed, const struct play *play, const struct sim_options *o, struct totals *t)
 {
     struct play_result r;
     clock_t began = clock();
@@ -120,7 +83,7 @@ static void run_seed(uint64_t seed, const struct play *play, const struct option
     fflush(stdout);
 }
 
-static void run_named(const struct options *o, struct totals *t)
+static void run_named(const struct sim_options *o, struct totals *t)
 {
     for (size_t i = 0; i < pace_play_count(); i++) {
         const struct play *play = pace_plays[i];
@@ -153,7 +116,7 @@ static void run_twice(uint64_t seed, struct totals *t)
     if (!is_same) printf("seed %llu is not the same world twice\n", (unsigned long long)seed);
 }
 
-static void run_seeds(const struct options *o, struct totals *t)
+static void run_seeds(const struct sim_options *o, struct totals *t)
 {
     for (uint64_t i = 0; i < o->seeds; i++) {
         const struct play *play = pace_play_of_seed(o->from + i);
@@ -174,21 +137,13 @@ static void tell_rows(const struct totals *t)
     }
 }
 
-static double seconds_now(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
 int main(int argc, char **argv)
 {
     static struct totals t; /* large */
-    struct options o;
-    double began = seconds_now();
+    struct sim_options o;
+    double began = sim_seconds_now();
 
-    if (!read_options(argc, argv, &o)) {
+    if (!sim_options_read(argc, argv, true, &o)) {
         fprintf(stderr, "usage: pacesim [--seeds N] [--from K] [--no-named] [--play NAME] | --seed S [--trace] | --named [NAME] [--trace]\n");
         return 2;
     }
@@ -203,7 +158,6 @@ int main(int argc, char **argv)
         tell_rows(&t);
     }
     printf("%llu calls in %lld h of virtual time, %.1f s; all worlds %016llx\n", (unsigned long long)t.calls,
-           (long long)(t.virtual_ms / 3600000), seconds_now() - began, (unsigned long long)t.hash);
-    printf("%zu passed, %zu failed\n", t.passed, t.failed);
-    return t.failed || t.passed == 0 ? 1 : 0;
+           (long long)(t.virtual_ms / 3600000), sim_seconds_now() - began, (unsigned long long)t.hash);
+    return sim_end(t.passed, t.failed);
 }
