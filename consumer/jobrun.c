@@ -274,7 +274,6 @@ static void jobrun_on_started(void *arg, const struct err *e, int64_t offset)
     assert(!e); /* no value, bounded headers: never too large */
     if (r->since < 0) r->since = offset;
     if (!r->started_wall_ms) r->started_wall_ms = r->w->ports.clock->wall_ms;
-    r->has_begun = true;
     r->w->started++;
     metric_add(r->w->meters.started, 1);
     k = jobrun_known(r);
@@ -450,11 +449,6 @@ void jobrun_sure(struct jobrun *r)
         return; /* asked again when the view is whole */
     r->is_unsure = r->must_hear = false;
     while (r->state == JOBRUN_RUNNING && (c = call_first_held(&r->calls)) != NULL) call_go(c);
-}
-
-bool jobrun_is_idle(const struct jobrun *r)
-{
-    return !r->task || task_calls_in_hand(r->task) == 0;
 }
 
 /* --- the way out ----------------------------------------------------------------------------- */

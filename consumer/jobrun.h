@@ -62,7 +62,7 @@ struct jobrun {
     int64_t begun_ms, acquired_ms, started_wall_ms;
     bool is_unsure; /* no new call until Redis says that the job is still ours */
     bool must_hear; /* and says so with the whole view of its home */
-    bool is_takeover, is_canceled, must_prove, is_paced, is_parking, has_begun;
+    bool is_takeover, is_canceled, must_prove, is_paced, is_parking;
     int64_t due_ms;          /* parking: wall */
     struct call_wait wait;   /* as told last, with is_paced; or why it is parked */
     struct list_link paced;  /* in w->paced: told to wait */
@@ -101,8 +101,7 @@ void jobrun_overtaken(struct jobrun *r); /* the log shows a higher epoch, or ano
  * while, another may have run it to its end; only what the whole view of its home says counts then.
  */
 void jobrun_doubt(struct jobrun *r, bool has_gap);
-void jobrun_probe(struct jobrun *r);         /* Redis may have been wiped */
-bool jobrun_is_idle(const struct jobrun *r); /* has no call in hand */
+void jobrun_probe(struct jobrun *r); /* Redis may have been wiped */
 
 /* --- between the parts of jobrun ------------------------------------------------------------- */
 void jobrun_set(struct jobrun *r, enum jobrun_state s);

@@ -21,7 +21,7 @@ struct known {
     struct map *jobs;
     struct list open, ended;
     size_t ended_max;
-    size_t bytes, ended_bytes;
+    size_t ended_bytes;
     int64_t stuck; /* a record that could not be kept; -1 = none */
     bool has_forgotten;
     void (*on_forget)(void *arg, struct known_job *j);
@@ -114,16 +114,13 @@ static void known_forget(struct known *k, struct known_job *j)
     assert(j->items.count == 0 && !j->run);
     if (k->on_forget) k->on_forget(k->arg, j);
     known_leave(k, j);
-    k->bytes -= j->bytes;
     (void)map_remove(k->jobs, known_key(&j->id));
     known_job_free(j);
 }
 
-static void known_count_bytes(struct known *k, struct known_job *j)
+static void known_count_bytes(struct known_job *j)
 {
-    size_t now = j->ledger ? ledger_bytes(j->ledger) : 0;
-    k->bytes += now - j->bytes;
-    j->bytes = now;
+    j->bytes = j->ledger ? ledger_bytes(j->ledger) : 0;
 }
 
 static void known_trim(struct known *k)
@@ -147,7 +144,7 @@ void known_release(struct known *k, struct known_job *j)
     if (j->is_settled) {
         ledger_job_free(j->ledger);
         j->ledger = NULL;
-        known_count_bytes(k, j);
+        known_count_bytes(j);
     }
     list_push(&k->ended, &j->order);
     k->ended_bytes += j->bytes;
@@ -242,7 +239,7 @@ struct known_job *known_fold(struct known *k, const struct state_record *s, int6
     if (!j->ledger) j->ledger = ledger_job_new();
     if (!j->ledger || ledger_job_fold(j->ledger, s, offset, ret_verdict, NULL) != ERR_OK)
         return known_stick(k, offset);
-    known_count_bytes(k, j);
+    known_count_bytes(j);
     if (j->first_offset < 0) {
         j->first_offset = offset;
         j->noted_ms = wall_ms;
@@ -251,7 +248,7 @@ struct known_job *known_fold(struct known *k, const struct state_record *s, int6
     }
     if (*ret_verdict == LEDGER_COUNTED) known_note(j, s, wall_ms);
     if (ledger_phase(j->ledger) == LEDGER_ENDED) ledger_job_shrink(j->ledger);
-    known_count_bytes(k, j);
+    known_count_bytes(j);
     known_release(k, j);
     return j;
 }
@@ -323,11 +320,6 @@ void known_expire(struct known *k, int64_t before_ms)
 size_t known_open(const struct known *k)
 {
     return k->open.count;
-}
-
-size_t known_bytes(const struct known *k)
-{
-    return k->bytes;
 }
 
 bool known_has_forgotten(const struct known *k)

@@ -33,7 +33,7 @@ struct known_job {
     bool is_settled;  /* its end is in Redis too: nothing more to do for any record of it */
     bool is_closing;  /* canceled while nobody runs it: the owner closes it */
     enum { KNOWN_FRESH, KNOWN_OPEN, KNOWN_ENDED } place;
-    size_t bytes; /* of the ledger, as counted in the sum */
+    size_t bytes; /* of the ledger, as last counted */
 };
 
 struct known;
@@ -78,7 +78,6 @@ void known_drop(struct known *k, struct known_job *j);
 /* Lets go of jobs of which nothing but a cancel was ever heard, older than this stamp. */
 void known_expire(struct known *k, int64_t before_ms);
 size_t known_open(const struct known *k);
-size_t known_bytes(const struct known *k);
 /* Ended jobs were let go of for want of room since the start: a job unknown here may have ended
  * long ago. */
 bool known_has_forgotten(const struct known *k);

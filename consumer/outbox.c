@@ -193,8 +193,3 @@ bool outbox_cancel(struct outbox_entry *e)
     e->done = NULL;
     return true;
 }
-
-size_t outbox_waiting(const struct outbox *o)
-{
-    return o->again.count;
-}

@@ -58,6 +58,5 @@ void outbox_send(struct outbox *o, struct outbox_entry *e, const struct outbox_a
 /* No further try. True: e is idle, done will not come. False: a delivery report is awaited; done
  * comes (ERR_CLOSED when it failed). */
 bool outbox_cancel(struct outbox_entry *e);
-size_t outbox_waiting(const struct outbox *o); /* for another try */
 
 #endif

@@ -380,9 +380,3 @@ size_t scheduler_due_count(const struct scheduler *s)
 {
     return s->lanes[SCHED_INTERACTIVE].due + s->lanes[SCHED_BULK].due;
 }
-
-size_t scheduler_tenant_count(const struct scheduler *s, enum sched_lane lane, struct view tenant)
-{
-    const struct sched_tenant *t = map_get(s->lanes[lane].tenants, tenant);
-    return t ? t->count - t->items[SCHED_DUE].count : 0;
-}

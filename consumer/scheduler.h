@@ -59,7 +59,5 @@ bool scheduler_has(const struct sched_item *item);
 size_t scheduler_count(const struct scheduler *s);
 size_t scheduler_lane_count(const struct scheduler *s, enum sched_lane lane); /* without due ones */
 size_t scheduler_due_count(const struct scheduler *s);
-/* Items of one tenant that wait in a lane, due ones not counted. */
-size_t scheduler_tenant_count(const struct scheduler *s, enum sched_lane lane, struct view tenant);
 
 #endif

@@ -311,7 +311,6 @@ void task_finish(struct task *t, enum job_status status, struct view output, str
         if (in_hand) task_emit(t, &cut);
     }
     task_emit(t, &e);
-    t->ended = true;
 }
 
 /* --- inputs
@@ -579,9 +578,4 @@ void task_undrain(struct task *t, int64_t now_ms)
         if (r->state == RUN_HELD) task_run_resume(t, r);
     }
     task_advance(t);
-}
-
-bool task_is_ended(const struct task *t)
-{
-    return t->ended;
 }

@@ -104,10 +104,8 @@ struct task_effect {
 };
 /* Pops the next effect; views are valid until the next call on t. False: none. */
 bool task_next(struct task *t, struct task_effect *ret);
-size_t task_calls_in_hand(const struct task *t);
 /* Nothing is in hand or behind it that a start from the checkpoints would lose: every run waits for
  * its call (or its retry) and is at its first try. */
 bool task_may_park(const struct task *t);
-bool task_is_ended(const struct task *t);
 
 #endif

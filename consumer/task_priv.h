@@ -100,7 +100,7 @@ struct task {
     struct list effects;
     struct effect_node *handed_out;
     struct buf root; /* scratch: the document as text */
-    bool started, draining, paused_told, closing, ended;
+    bool started, draining, paused_told, closing;
     bool no_memory;
 };
 

@@ -447,18 +447,6 @@ void task_run_resume(struct task *t, struct run *r)
 }
 
 /* --- looking at all of them ------------------------------------------------------------------ */
-size_t task_calls_in_hand(const struct task *t)
-{
-    size_t n = 0;
-
-    for (struct list_link *k = list_first(&t->runs); k; k = list_next(&t->runs, k)) {
-        const struct run *r = LIST_ITEM(k, struct run, link);
-
-        n += r->state == RUN_CALLING || r->state == RUN_STREAMING;
-    }
-    return n;
-}
-
 bool task_may_park(const struct task *t)
 {
     if (!t->started || t->closing || t->draining) return false;

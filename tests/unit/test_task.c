@@ -184,7 +184,6 @@ static void test_two_steps(void **state)
     expect(&p,
            "step.started:a/-1 rec:a/-1 step.completed:a/-1 step.started:b/-1 step.completed:b/-1 "
            "END:succeeded:{\"said\":\"hello\",\"n\":0.1}");
-    assert_true(task_is_ended(p.task));
     finish(&p);
 }
 
@@ -344,11 +343,9 @@ static void test_a_call_that_waits_again(void **state)
     assert_true(task_may_park(p.task));
     task_call_started(p.task, p.calls[0], 0);
     drive(&p);
-    assert_int_equal(task_calls_in_hand(p.task), 1);
     assert_false(task_may_park(p.task));
     task_call_waits(p.task, p.calls[0], 0);
     drive(&p);
-    assert_int_equal(task_calls_in_hand(p.task), 0);
     assert_true(task_may_park(p.task));
     task_call_started(p.task, p.calls[0], 0);
     drive(&p);
