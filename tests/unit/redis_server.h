@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -61,6 +62,7 @@ static inline void rs_start(struct rs *r)
     buf_init(&r->in, 64 << 20);
     r->pid = fork();
     if (r->pid == 0) {
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL)) _exit(1); /* a test that fails or dies leaves no server behind */
         if (!freopen("/dev/null", "w", stdout)) _exit(1);
         execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", r->path, "--save", "", "--dir", r->dir,
                "--stream-node-max-bytes", "1024", (char *)NULL);
