@@ -14,7 +14,6 @@
 #include "common/base/timerq.h"
 #include "consumer/limiter.h"
 #include "redis_server.h"
-#include "schemas/embed.h"
 
 enum { PW_WORKERS_MAX = 8, PW_CALLS_MAX = 8192, PW_LINE = 64, PW_LOG_MAX = 1 << 17, PW_START = 1000000 };
 enum pw_algorithm { PW_BUCKET, PW_SLIDING, PW_FIXED };
@@ -305,12 +304,7 @@ static void pw_on_traded(void *arg, const struct err *e, const struct pace_trade
 
 static inline void pw_clock(struct pw *w)
 {
-    char s[32], us[32];
-    int64_t ms = 1700000000000 + w->now_ms + w->skew_ms;
-    snprintf(s, sizeof s, "%lld", (long long)(ms / 1000));
-    snprintf(us, sizeof us, "%lld", (long long)(ms % 1000 * 1000));
-    const struct view argv[] = {VIEW_LIT("MSET"), VIEW_LIT("clock:s"), view_of(s), VIEW_LIT("clock:us"), view_of(us)};
-    rs_call(&w->rs, argv, 5, rs_copy_reply, &w->text);
+    rs_set_clock(&w->rs, &w->text, 1700000000000 + w->now_ms + w->skew_ms);
 }
 
 static inline void pw_trade(struct pw_worker *k)
@@ -400,32 +394,13 @@ static inline void pw_kill(struct pw *w, size_t i)
 }
 
 /* --- the world -------------------------------------------------------------------------------- */
-static inline void pw_load_library(struct pw *w)
-{
-    const struct embed_file *lua = embed_find("schemas/redis/sluice_pace_v1.lua");
-    static const char from[] = "redis.call('TIME')", to[] = "redis.call('MGET', 'clock:s', 'clock:us')";
-    struct buf code;
-    const char *rest = (const char *)lua->data, *at;
-    buf_init(&code, 1 << 20);
-    for (; (at = strstr(rest, from)) != NULL; rest = at + strlen(from)) {
-        buf_put(&code, rest, (size_t)(at - rest));
-        buf_put_str(&code, to);
-    }
-    buf_put_str(&code, rest);
-    const struct view load[] = {VIEW_LIT("FUNCTION"), VIEW_LIT("LOAD"), VIEW_LIT("REPLACE"), buf_view(&code)};
-    rs_call(&w->rs, load, 4, rs_copy_reply, &w->text);
-    rs_pump(&w->rs);
-    assert_string_equal("sluice_pace_v1", view_eq_str(buf_view(&w->text), "sluice_pace_v1") ? "sluice_pace_v1" : "");
-    buf_fini(&code);
-}
-
 static inline struct pw *pw_new(void)
 {
     struct pw *w = calloc(1, sizeof *w);
     rs_start(&w->rs);
     buf_init(&w->text, 1 << 20);
     w->fn = fn_new(rs_port(&w->rs));
-    pw_load_library(w);
+    rs_load_library(&w->rs, &w->text, "sluice_pace_v1");
     for (size_t d = 0; d < PACE_DIM_COUNT; d++) w->dims[d].log = calloc(PW_LOG_MAX, sizeof *w->dims[d].log);
     w->calls = calloc(PW_CALLS_MAX, sizeof *w->calls);
     return w;

@@ -13,6 +13,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/port.h"
+#include "schemas/embed.h"
 
 enum { RS_CALLS_MAX = 8192, RS_ITEMS_MAX = 8192 };
 
@@ -241,6 +242,41 @@ static inline const char *rs_ask(struct rs *r, struct buf *answer, const char *w
     if (!buf_put_char(answer, '\0')) rs_die("answer too long");
     answer->len--;
     return answer->data;
+}
+
+/* Loads a function library of the product whose clock is what rs_set_clock says. text: for the answer. */
+static inline void rs_load_library(struct rs *r, struct buf *text, const char *name)
+{
+    static const char from[] = "call('TIME')", to[] = "call('MGET', 'clock:s', 'clock:us')";
+    char path[96];
+    snprintf(path, sizeof path, "schemas/redis/%s.lua", name);
+    const struct embed_file *lua = embed_find(path);
+    if (!lua) rs_die(path);
+    struct buf code;
+    const char *rest = (const char *)lua->data, *at;
+    size_t clocks = 0;
+    buf_init(&code, 1 << 20);
+    for (; (at = strstr(rest, from)) != NULL; rest = at + strlen(from), clocks++) {
+        buf_put(&code, rest, (size_t)(at - rest));
+        buf_put_str(&code, to);
+    }
+    buf_put_str(&code, rest);
+    if (!clocks) rs_die("a library that asks for no time");
+    const struct view load[] = {VIEW_LIT("FUNCTION"), VIEW_LIT("LOAD"), VIEW_LIT("REPLACE"), buf_view(&code)};
+    rs_call(r, load, 4, rs_copy_reply, text);
+    rs_pump(r);
+    buf_fini(&code);
+    if (!view_eq_str(buf_view(text), name)) rs_die("the library is not loaded");
+}
+
+/* Sent with the next pump. text: for the answer. */
+static inline void rs_set_clock(struct rs *r, struct buf *text, int64_t wall_ms)
+{
+    char s[32], us[32];
+    snprintf(s, sizeof s, "%lld", (long long)(wall_ms / 1000));
+    snprintf(us, sizeof us, "%lld", (long long)(wall_ms % 1000 * 1000));
+    const struct view argv[] = {VIEW_LIT("MSET"), VIEW_LIT("clock:s"), view_of(s), VIEW_LIT("clock:us"), view_of(us)};
+    rs_call(r, argv, 5, rs_copy_reply, text);
 }
 
 #endif

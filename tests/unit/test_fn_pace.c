@@ -504,7 +504,7 @@ static void test_answers_out_of_shape(void **state)
         rs_pump(&s->w->rs);
         assert_int_equal(got, ERR_PROTOCOL);
     }
-    pw_load_library(s->w);
+    rs_load_library(&s->w->rs, &s->w->text, "sluice_pace_v1");
 }
 
 int main(void)

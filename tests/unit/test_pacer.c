@@ -11,7 +11,6 @@
 
 #include "consumer/pacer.h"
 #include "redis_server.h"
-#include "schemas/embed.h"
 
 enum { CALLS_MAX = 4000, TENANTS = 4 };
 #define WALL 1900000000000LL /* ahead of the clock of the machine: keys must not expire by it */
@@ -60,20 +59,11 @@ static void kick(void *arg)
     ((struct rig *)arg)->wants_turn = true;
 }
 
-static void set_clock(struct rig *r)
-{
-    char s[32], us[32];
-    snprintf(s, sizeof s, "%lld", (long long)(r->clock.wall_ms / 1000));
-    snprintf(us, sizeof us, "%lld", (long long)(r->clock.wall_ms % 1000 * 1000));
-    const struct view argv[] = {VIEW_LIT("MSET"), VIEW_LIT("clock:s"), view_of(s), VIEW_LIT("clock:us"), view_of(us)};
-    rs_call(&r->rs, argv, 5, rs_copy_reply, &r->text);
-}
-
 static void turn(struct rig *r)
 {
     for (int i = 0; i < 20; i++) { /* asks and answers until nothing moves */
         r->wants_turn = false;
-        set_clock(r);
+        rs_set_clock(&r->rs, &r->text, r->clock.wall_ms);
         pacer_pump(r->pacer);
         rs_pump(&r->rs);
         if (!r->wants_turn) return;
@@ -89,28 +79,10 @@ static void pass(struct rig *r, int64_t ms)
         if (at <= r->clock.mono_ms) at = r->clock.mono_ms + 1;
         r->clock.wall_ms += at - r->clock.mono_ms;
         r->clock.mono_ms = at;
-        set_clock(r);
+        rs_set_clock(&r->rs, &r->text, r->clock.wall_ms);
         (void)timerq_run(r->timers, at, 1000);
         turn(r);
     }
-}
-
-static void load_library(struct rig *r, const char *path)
-{
-    const struct embed_file *lua = embed_find(path);
-    static const char from[] = "redis.call('TIME')", to[] = "redis.call('MGET', 'clock:s', 'clock:us')";
-    struct buf code;
-    const char *rest = (const char *)lua->data, *at;
-    buf_init(&code, 1 << 20);
-    for (; (at = strstr(rest, from)) != NULL; rest = at + strlen(from)) {
-        buf_put(&code, rest, (size_t)(at - rest));
-        buf_put_str(&code, to);
-    }
-    buf_put_str(&code, rest);
-    const struct view load[] = {VIEW_LIT("FUNCTION"), VIEW_LIT("LOAD"), VIEW_LIT("REPLACE"), buf_view(&code)};
-    rs_call(&r->rs, load, 4, rs_copy_reply, &r->text);
-    rs_pump(&r->rs);
-    buf_fini(&code);
 }
 
 static int start(void **state)
@@ -121,8 +93,8 @@ static int start(void **state)
     r->calls_max = 10000;
     r->fn = fn_new(rs_port(&r->rs));
     r->timers = timerq_new(CALLS_MAX * 2 + 100);
-    load_library(r, "schemas/redis/sluice_pace_v1.lua");
-    load_library(r, "schemas/redis/sluice_usage_v1.lua");
+    rs_load_library(&r->rs, &r->text, "sluice_pace_v1");
+    rs_load_library(&r->rs, &r->text, "sluice_usage_v1");
     *state = r;
     return r->fn && r->timers ? 0 : -1;
 }
