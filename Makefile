@@ -49,10 +49,11 @@ LUA_LIBS   = $(shell pkg-config --libs lua5.1 2>/dev/null)
 .PHONY: plain asan fuzz clean help lint format
 .SECONDARY:
 
-# --- embedded files: schemas/redis/*.lua and schemas/openapi.json become byte arrays -----------------------------
+# --- embedded files: schemas/redis/*.lua and schemas/openapi.json become byte arrays; a folder in schemas/redis is one file,
+# of its parts in the order of their names (schemas/redis/x/*.lua is found as schemas/redis/x.lua) ------------------------------
 EMBED := $(BUILD)/gen/embed.c
-EMBED_SRC := $(sort $(wildcard schemas/redis/*.lua schemas/openapi.json))
-$(EMBED): $(EMBED_SRC) schemas/embed.sh
+EMBED_SRC := $(sort $(wildcard schemas/redis/*.lua schemas/openapi.json) $(patsubst %/,%,$(wildcard schemas/redis/*/)))
+$(EMBED): $(EMBED_SRC) $(wildcard schemas/redis/*/*.lua) schemas/embed.sh
 	@mkdir -p $(@D)
 	@sh schemas/embed.sh $(EMBED_SRC) > $@.tmp && mv $@.tmp $@
 

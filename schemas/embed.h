@@ -2,7 +2,8 @@
 #define SCHEMAS_EMBED_H
 #include <stddef.h>
 
-/* Files built into the program by schemas/embed.sh (path relative to the checkout). data is NUL-terminated. */
+/* Files built into the program by schemas/embed.sh (path relative to the checkout; a folder of
+ * parts is one file, <folder>.lua). data is NUL-terminated. */
 struct embed_file {
     const char *path;
     const unsigned char *data;

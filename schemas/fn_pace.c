@@ -1,5 +1,5 @@
 /* A trade as arguments, its answer as a struct. The order of both is that of the comment above
- * trade() in sluice_pace_v1.lua.
+ * trade() in redis/sluice_pace_v1/5_trade.lua.
  *
  * What comes from a provider's headers may be anything: here it is made whole, each field for
  * itself, so that the library sees only numbers it can count with. */

@@ -2,7 +2,7 @@
 #define SCHEMAS_FN_PACE_H
 #include "schemas/fn.h"
 
-/* Pacing in Redis (schemas/redis/sluice_pace_v1.lua, a library of its own, loaded on demand): the state that the whole
+/* Pacing in Redis (schemas/redis/sluice_pace_v1/, a library of its own, loaded on demand): the state that the whole
  * fleet shares about one budget, and the one call that changes it. A budget is (provider, model at the provider,
  * credential). Keys: rl:{<budget>} hash, rl:{<budget>}:s slots of the window, :f flows, :w workers; all of them expire.
  *
