@@ -64,9 +64,8 @@ static size_t gate_long_group(const struct gate *g, const struct item *it, size_
 /* It will only be closed: that waits for nobody. */
 static bool gate_is_over(const struct gate *g, const struct item *it)
 {
-    return it->is_poison || known_is_canceled(it->job, it->head.tenant) ||
-           known_phase(it->job) == LEDGER_ENDED ||
-           (it->head.deadline_ms > 0 && it->head.deadline_ms <= g->w->ports.clock->wall_ms);
+    return it->is_poison || known_phase(it->job) == LEDGER_ENDED ||
+           item_is_over(it, g->w->ports.clock->wall_ms);
 }
 
 /* --- keeping --------------------------------------------------------------------------------- */
@@ -80,7 +79,7 @@ static struct scheduler *gate_line(struct gate *g, size_t group)
     return g->lines[group];
 }
 
-static bool gate_put(struct worker *w, struct scheduler *line, struct item *it)
+bool gate_put(struct worker *w, struct scheduler *line, struct item *it)
 {
     const struct sched_entry entry = {.lane = item_lane(it),
                                       .tenant = view_of(it->head.tenant),
@@ -90,13 +89,6 @@ static bool gate_put(struct worker *w, struct scheduler *line, struct item *it)
     return scheduler_put(line, &it->sched, &entry);
 }
 
-static void gate_stop_timer(struct worker *w, struct item *it)
-{
-    if (!timerq_pending(&it->timer)) return;
-    timerq_cancel(w->ports.timers, &it->timer);
-    w->sleeping--;
-}
-
 /* It goes on as one that expires. With no room in the scheduler it stays, and is closed when its
  * turn comes. */
 static void gate_on_deadline(void *arg)
@@ -104,7 +96,7 @@ static void gate_on_deadline(void *arg)
     struct item *it = arg;
     struct worker *w = it->home->w;
     struct scheduler *kept = it->line;
-    w->sleeping--;
+    item_woke(it);
     scheduler_remove(kept, &it->sched);
     it->line = gate_put(w, w->sched, it) ? NULL : kept;
     if (it->line && !gate_put(w, kept, it)) assert(!"it stood there just now");
@@ -113,7 +105,6 @@ static void gate_on_deadline(void *arg)
 
 bool gate_keeps(struct gate *g, struct item *it, size_t *ret_group)
 {
-    const struct clock *clock = g->w->ports.clock;
     size_t group = gate_long_group(g, it, ret_group);
     struct scheduler *line;
     if (group == PACER_NO_GROUP || gate_is_over(g, it)) return false;
@@ -121,32 +112,31 @@ bool gate_keeps(struct gate *g, struct item *it, size_t *ret_group)
     line = gate_line(g, group);
     if (!line || !gate_put(g->w, line, it)) return false; /* no memory to keep it in */
     it->line = line;
-    if (it->head.deadline_ms > 0) {
-        g->w->sleeping++;
-        (void)timerq_set(g->w->ports.timers, &it->timer,
-                         clock->mono_ms + (it->head.deadline_ms - clock->wall_ms), gate_on_deadline,
-                         it);
-    }
+    item_sleep_to_deadline(g->w, it, gate_on_deadline);
     return true;
+}
+
+struct item *gate_peek(struct worker *w, struct scheduler *line)
+{
+    struct sched_item *s;
+    while ((s = scheduler_peek(line)) != NULL) {
+        struct item *it = LIST_ITEM(s, struct item, sched);
+        if (spill_may_start(w->spill, &it->place)) return it;
+        scheduler_hold(line, s);
+    }
+    return NULL;
 }
 
 static struct item *gate_next_of(struct gate *g, size_t group)
 {
     struct scheduler *line = g->lines[group];
-    struct sched_item *s;
-    while (line && scheduler_count(line) && !pacer_is_long(g->w->pacer, group) &&
-           (s = scheduler_peek(line)) != NULL) {
-        struct item *it = LIST_ITEM(s, struct item, sched);
-        if (!spill_may_start(g->w->spill, &it->place)) { /* it has its part of what may run */
-            scheduler_hold(line, s);
-            continue;
-        }
-        (void)scheduler_take(line);
-        it->line = NULL;
-        gate_stop_timer(g->w, it);
-        return it;
-    }
-    return NULL;
+    if (!line || !scheduler_count(line) || pacer_is_long(g->w->pacer, group)) return NULL;
+    struct item *it = gate_peek(g->w, line);
+    if (!it) return NULL;
+    (void)scheduler_take(line);
+    it->line = NULL;
+    item_stop_sleep(g->w, it);
+    return it;
 }
 
 struct item *gate_next(struct gate *g, size_t *ret_group)

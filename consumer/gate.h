@@ -12,6 +12,11 @@ struct gate;
 struct gate *gate_new(struct worker *w); /* NULL: no memory */
 void gate_free(struct gate *g);          /* items were freed before */
 
+/* Into a line, the worker's or one of a gate, as what it is. False: full or no memory. */
+bool gate_put(struct worker *w, struct scheduler *line, struct item *it);
+/* The first of a line whose tenant may have one more that runs; tenants that have their part are
+ * held. NULL: none. */
+struct item *gate_peek(struct worker *w, struct scheduler *line);
 /* An item that was just taken out of the scheduler. True: it is kept. False: it may start;
  * *ret_group is the model group whose line it will stand in (PACER_NO_GROUP: none). */
 bool gate_keeps(struct gate *g, struct item *it, size_t *ret_group);

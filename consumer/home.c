@@ -117,22 +117,17 @@ void home_lose(struct home *h)
     }
 }
 
-/* An answer came. True: the home is lost, nobody is interested. */
-static bool home_answered(struct home *h)
+/* First thing in an answer counted in ops: false = the home is lost (and may be freed now). */
+static bool home_take_answer(struct home *h)
 {
     assert(h->ops > 0);
     h->ops--;
-    if (h->state != HOME_GONE) return false;
+    if (h->state != HOME_GONE) return true;
     if (h->ops == 0) {
         list_remove(&h->w->lost_homes, &h->link);
         home_free(h);
     }
-    return true;
-}
-
-bool home_take_answer(struct home *h)
-{
-    return !home_answered(h);
+    return false;
 }
 
 struct home_asking *home_asking_new(struct home *h, const struct job_id *id)
@@ -211,7 +206,7 @@ static void home_on_positions(void *arg, const struct err *e, const struct intak
     struct intake_tp tps[TOPIC_FOLLOWED];
     struct err err;
     size_t n = 0;
-    if (home_answered(h)) return;
+    if (!home_take_answer(h)) return;
     for (size_t i = 0; !e && i < count; i++) {
         if (list[i].topic > TOPIC_STATE || list[i].partition != (int32_t)h->partition) continue;
         home_set_position(h, &list[i]);

@@ -54,8 +54,6 @@ void home_start(struct home *h);
 /* Lost: hands nothing on; runs live on without it. Freed at once, or when its answers are in. */
 void home_lose(struct home *h);
 void home_free(struct home *h); /* worker_free */
-/* First thing in an answer counted in ops: false = the home is lost (and may be freed now). */
-bool home_take_answer(struct home *h);
 /* A question to Redis about one job, counted in ops. NULL: no memory. */
 struct home_asking {
     struct list_link link; /* in h->askings */
@@ -95,6 +93,11 @@ void home_complete_item(struct home *h, struct item *it); /* its job's entry is 
 bool home_move(struct home *h, struct item *it, enum topic to);
 void home_complete(struct home *h, struct item *it);
 void item_unwait(struct worker *w, struct item *it); /* out of every line, still in memory */
+/* Its one timer. Whoever waits by it counts as sleeping; fire begins with item_woke. */
+void item_sleep(struct worker *w, struct item *it, int64_t mono_ms, timer_fn *fire);
+void item_sleep_to_deadline(struct worker *w, struct item *it, timer_fn *fire); /* if it has one */
+void item_stop_sleep(struct worker *w, struct item *it); /* tolerates those awake */
+void item_woke(struct item *it);
 void home_run_over(struct jobrun *r, enum jobrun_outcome outcome);
 void home_ended_elsewhere(struct home *h, const struct job_id *id); /* Redis says so */
 void home_unbuilt(struct home *h);

@@ -10,6 +10,32 @@
 
 enum { HOME_SLEEP_MAX_MS = 5000, HOME_CHARGE_TOKENS = 1000 };
 
+/* --- asleep ---------------------------------------------------------------------------------- */
+void item_sleep(struct worker *w, struct item *it, int64_t mono_ms, timer_fn *fire)
+{
+    w->sleeping++;
+    (void)timerq_set(w->ports.timers, &it->timer, mono_ms, fire, it);
+}
+
+void item_sleep_to_deadline(struct worker *w, struct item *it, timer_fn *fire)
+{
+    const struct clock *clock = w->ports.clock;
+    if (it->head.deadline_ms > 0)
+        item_sleep(w, it, clock->mono_ms + (it->head.deadline_ms - clock->wall_ms), fire);
+}
+
+void item_stop_sleep(struct worker *w, struct item *it)
+{
+    if (!timerq_pending(&it->timer)) return;
+    timerq_cancel(w->ports.timers, &it->timer);
+    w->sleeping--;
+}
+
+void item_woke(struct item *it)
+{
+    it->home->w->sleeping--;
+}
+
 /* --- out of memory --------------------------------------------------------------------------- */
 void item_unwait(struct worker *w, struct item *it)
 {
@@ -19,10 +45,7 @@ void item_unwait(struct worker *w, struct item *it)
     gate_leave(w, it);
     if (list_linked(&it->waiting))
         list_remove(it->state == ITEM_HELD ? &h->held : &h->blocked, &it->waiting);
-    if (timerq_pending(&it->timer)) {
-        timerq_cancel(w->ports.timers, &it->timer);
-        w->sleeping--;
-    }
+    item_stop_sleep(w, it);
     if (h && it->topic != TOPIC_COUNT && item_tier_ms(it) &&
         h->heads[it->topic - TOPIC_DELAY_5S] == it)
         h->heads[it->topic - TOPIC_DELAY_5S] = NULL;
@@ -55,7 +78,7 @@ void home_complete(struct home *h, struct item *it)
 static void item_on_timer(void *arg)
 {
     struct item *it = arg;
-    it->home->w->sleeping--;
+    item_woke(it);
     home_line_up(it->home, it);
     worker_kick(it->home->w);
 }
@@ -145,9 +168,7 @@ static void home_park_again(struct home *h, struct item *it, enum topic tier)
 {
     struct worker *w = h->w;
     if (home_move(h, it, tier)) return;
-    w->sleeping++; /* no memory: sleep on it */
-    (void)timerq_set(w->ports.timers, &it->timer, w->ports.clock->mono_ms + HOME_SLEEP_MAX_MS,
-                     item_on_timer, it);
+    item_sleep(w, it, w->ports.clock->mono_ms + HOME_SLEEP_MAX_MS, item_on_timer); /* no memory */
 }
 
 void home_drop_parkings(struct worker *w)
@@ -163,17 +184,14 @@ static bool home_sleeps(struct home *h, struct item *it)
 {
     struct worker *w = h->w;
     int64_t left = it->head.due_ms - w->ports.clock->wall_ms;
-    bool may_wait = it->topic != TOPIC_COUNT && !known_is_canceled(it->job, it->head.tenant) &&
-                    !(it->head.deadline_ms > 0 && it->head.deadline_ms <= w->ports.clock->wall_ms);
+    bool may_wait = it->topic != TOPIC_COUNT && !item_is_over(it, w->ports.clock->wall_ms);
     if (left <= 0 || !may_wait) return false;
     enum topic tier = topic_delay_tier(left);
     it->state = ITEM_SLEEPING;
     if (tier != TOPIC_COUNT) {
         home_park_again(h, it, tier);
     } else {
-        w->sleeping++;
-        (void)timerq_set(w->ports.timers, &it->timer, w->ports.clock->mono_ms + left, item_on_timer,
-                         it);
+        item_sleep(w, it, w->ports.clock->mono_ms + left, item_on_timer);
     }
     return true;
 }

@@ -14,6 +14,7 @@
 
 #include "common/base/json.h"
 #include "consumer/foreign.h"
+#include "consumer/gate.h"
 #include "schemas/event.h"
 
 enum { HOME_TELL_TURN = 64, HOME_TELL_MAX = 1024 };
@@ -34,13 +35,6 @@ static bool home_key_name(const struct home *h, const struct job_head *head, str
     return ret->limit != NULL;
 }
 
-/* What will only be closed needs no place anywhere. */
-static bool home_is_over(const struct home *h, const struct item *it)
-{
-    return known_is_canceled(it->job, it->head.tenant) ||
-           (it->head.deadline_ms > 0 && it->head.deadline_ms <= h->w->ports.clock->wall_ms);
-}
-
 static void home_into_line(struct home *h, struct item *it);
 
 /* Its deadline is nearer than its turn: it goes on as one that expires, which needs no place. */
@@ -48,30 +42,25 @@ static void home_on_key_deadline(void *arg)
 {
     struct item *it = arg;
     struct home *h = it->home;
-    h->w->sleeping--;
+    item_woke(it);
     keyed_leave(h->keyed, &it->keyed);
     home_into_line(h, it);
 }
 
 static void home_wait_for_key(struct home *h, struct item *it)
 {
-    const struct clock *clock = h->w->ports.clock;
     it->state = ITEM_KEYED;
-    if (it->head.deadline_ms > 0) {
-        h->w->sleeping++;
-        (void)timerq_set(h->w->ports.timers, &it->timer,
-                         clock->mono_ms + (it->head.deadline_ms - clock->wall_ms),
-                         home_on_key_deadline, it);
-    }
-    home_wake_at(h, clock->mono_ms + KEYED_TELL_MS);
+    item_sleep_to_deadline(h->w, it, home_on_key_deadline);
+    home_wake_at(h, h->w->ports.clock->mono_ms + KEYED_TELL_MS);
 }
 
 /* False: it waits for its key, or is looked at again later. */
 static bool home_key_admits(struct home *h, struct item *it)
 {
     struct keyed_name name;
-    if (it->keyed.state == KEYED_LINED || it->job->hold.key || home_is_over(h, it) ||
-        known_phase(it->job) != LEDGER_NEW || !home_key_name(h, &it->head, &name))
+    if (it->keyed.state == KEYED_LINED || it->job->hold.key ||
+        item_is_over(it, h->w->ports.clock->wall_ms) || known_phase(it->job) != LEDGER_NEW ||
+        !home_key_name(h, &it->head, &name))
         return true;
     switch (keyed_enter(h->keyed, &it->keyed, &name, item_rank(it))) {
     case KEYED_PASS:
@@ -146,10 +135,7 @@ void home_key_turn(struct home *h)
     if (h->state != HOME_READY) return;
     while ((k = keyed_pop(h->keyed)) != NULL) {
         struct item *it = LIST_ITEM(k, struct item, keyed);
-        if (timerq_pending(&it->timer)) {
-            timerq_cancel(h->w->ports.timers, &it->timer);
-            h->w->sleeping--;
-        }
+        item_stop_sleep(h->w, it);
         home_into_line(h, it);
     }
     if (keyed_waiting(h->keyed) && h->is_built) home_tell_keyed(h);
@@ -173,7 +159,8 @@ static bool home_sets_aside(struct home *h, struct item *it)
     struct worker *w = h->w;
     struct view tenant = view_of(it->head.tenant);
     if (it->stays || it->place.state != SPILL_OUT || it->keyed.state != KEYED_OUT ||
-        it->is_poison || known_phase(it->job) != LEDGER_NEW || home_is_over(h, it))
+        it->is_poison || known_phase(it->job) != LEDGER_NEW ||
+        item_is_over(it, w->ports.clock->wall_ms))
         return false;
     if (home_is_of(it, TOPIC_JOBS_INTERACTIVE, TOPIC_JOBS_BULK))
         return spill_wants(w->spill, item_lane(it), tenant, it->head.boost) && home_spill(h, it);
@@ -212,13 +199,8 @@ void home_spilled(struct home *h, struct item *it)
 static void home_into_line(struct home *h, struct item *it)
 {
     struct worker *w = h->w;
-    const struct sched_entry entry = {.lane = item_lane(it),
-                                      .tenant = view_of(it->head.tenant),
-                                      .weight = worker_weight(w, it->head.tenant),
-                                      .cost = 1,
-                                      .rank = item_rank(it)};
     it->state = ITEM_QUEUED;
-    if (!scheduler_put(w->sched, &it->sched, &entry))
+    if (!gate_put(w, w->sched, it))
         foreign_add(w->foreign, it, VIEW_LIT("")); /* no room in the line: look again in a while */
     worker_kick(w);
 }

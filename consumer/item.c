@@ -50,3 +50,9 @@ int64_t item_tier_ms(const struct item *it)
 {
     return it->topic < TOPIC_COUNT ? topic_delay_ms(it->topic) : 0;
 }
+
+bool item_is_over(const struct item *it, int64_t wall_ms)
+{
+    return known_is_canceled(it->job, it->head.tenant) ||
+           (it->head.deadline_ms > 0 && it->head.deadline_ms <= wall_ms);
+}

@@ -64,5 +64,7 @@ size_t item_bytes(const struct item *it);
 enum sched_lane item_lane(const struct item *it);
 unsigned item_rank(const struct item *it);   /* in the line of its tenant: sched_entry.rank */
 int64_t item_tier_ms(const struct item *it); /* of its delay tier; 0 = of another topic */
+/* Canceled or late: it will only be closed, and waits for nothing. */
+bool item_is_over(const struct item *it, int64_t wall_ms);
 
 #endif

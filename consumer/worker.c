@@ -500,14 +500,9 @@ static void worker_read(struct worker *w)
 static struct item *worker_next(struct worker *w, size_t *left, size_t *ret_group)
 {
     struct item *it = gate_next(w->gate, ret_group);
-    struct sched_item *s;
-    while (!it && *left && (s = scheduler_peek(w->sched)) != NULL) {
-        struct item *first = LIST_ITEM(s, struct item, sched);
+    struct item *first;
+    while (!it && *left && (first = gate_peek(w, w->sched)) != NULL) {
         (*left)--;
-        if (!spill_may_start(w->spill, &first->place)) { /* it has its part of what may run */
-            scheduler_hold(w->sched, s);
-            continue;
-        }
         (void)scheduler_take(w->sched);
         if (!gate_keeps(w->gate, first, ret_group)) it = first;
     }
