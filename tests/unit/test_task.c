@@ -331,6 +331,24 @@ static void test_drain_between_calls(void **state)
     finish(&p);
 }
 
+/* One item whose call has begun, told from the start. */
+static void begin_calling(struct play *p)
+{
+    begin(p, each, "{\"texts\":[\"x\"]}", 1);
+    start(p);
+    task_call_started(p->task, p->calls[0], 0);
+    drive(p);
+}
+
+static void lose_call(struct play *p, enum err_code code)
+{
+    struct err err = {0};
+
+    (void)err_set(&err, code, "gone");
+    task_call_failed(p->task, p->calls[0], TASK_FAULT_OUTAGE, &err, VIEW_NONE, -1, 0, &p->rng);
+    drive(p);
+}
+
 /* A call that the provider put off waits again: no attempt, no second step.started; a drain takes
  * it back. */
 static void test_a_call_that_waits_again(void **state)
@@ -365,17 +383,12 @@ static void test_a_call_that_waits_again(void **state)
 static void test_an_outage_after_text_is_an_attempt(void **state)
 {
     struct play p = {0};
-    struct err err = {0};
 
     (void)state;
-    begin(&p, each, "{\"texts\":[\"x\"]}", 1);
-    start(&p);
-    task_call_started(p.task, p.calls[0], 0);
+    begin_calling(&p);
     task_call_text(p.task, p.calls[0], VIEW_LIT("half"), 0);
     drive(&p);
-    (void)err_set(&err, ERR_UNAVAILABLE, "gone");
-    task_call_failed(p.task, p.calls[0], TASK_FAULT_OUTAGE, &err, VIEW_NONE, -1, 0, &p.rng);
-    drive(&p);
+    lose_call(&p, ERR_UNAVAILABLE);
     assert_false(task_may_park(p.task));
     task_tick(p.task, 1000000);
     drive(&p);
@@ -387,19 +400,13 @@ static void test_an_outage_after_text_is_an_attempt(void **state)
 static void test_drain_ends_with_a_failure(void **state)
 {
     struct play p = {0};
-    struct err err = {0};
 
     (void)state;
-    begin(&p, each, "{\"texts\":[\"x\"]}", 1);
-    start(&p);
-    task_call_started(p.task, p.calls[0], 0);
-    drive(&p);
+    begin_calling(&p);
     task_drain(p.task, 0);
     drive(&p);
     expect(&p, "step.started:s/-1 call:s/0#1 step.started:s/0");
-    (void)err_set(&err, ERR_CLOSED, "cut");
-    task_call_failed(p.task, p.calls[0], TASK_FAULT_OUTAGE, &err, VIEW_NONE, -1, 0, &p.rng);
-    drive(&p);
+    lose_call(&p, ERR_CLOSED);
     expect(&p, "step.retrying:s/0 paused");
     task_undrain(p.task, 0);
     drive(&p);
