@@ -15,17 +15,28 @@ static void sleep_before_the_end(struct named *n)
     UNTIL(n, named_is_ended);
 }
 
-static void late_terminal(struct named *n)
+static void each_step_was_paid_once(struct named *n)
 {
-    sleep_before_the_end(n);
-    stage_run_for(&n->s, 2000);
+    EXPECT(n, named_ended_as(n, JOB_SUCCEEDED));
+    EXPECT(n, named_whole_calls(n, "first") == 1 && named_whole_calls(n, "second") == 1);
+}
+
+/* w1 wakes and writes its end, which comes to nothing. */
+static void wake_and_end_in_vain(struct named *n)
+{
     sim_worker_resume(named_worker(n, "w1"));
     n->want = 1;
     UNTIL(n, named_has_void_records);
     named_finish(n);
-    EXPECT(n, named_ended_as(n, JOB_SUCCEEDED));
+    each_step_was_paid_once(n);
+}
+
+static void late_terminal(struct named *n)
+{
+    sleep_before_the_end(n);
+    stage_run_for(&n->s, 2000);
+    wake_and_end_in_vain(n);
     EXPECT(n, judged_starts(named_judged_job(n)) == 2);
-    EXPECT(n, named_whole_calls(n, "first") == 1 && named_whole_calls(n, "second") == 1);
 }
 
 static void wipe_between_terminals(struct named *n)
@@ -33,12 +44,7 @@ static void wipe_between_terminals(struct named *n)
     sleep_before_the_end(n);
     model_redis_flush(named_plant_of(n)->redis); /* perhaps before Redis was told of the end, perhaps after */
     stage_run_for(&n->s, 5);
-    sim_worker_resume(named_worker(n, "w1"));
-    n->want = 1;
-    UNTIL(n, named_has_void_records);
-    named_finish(n);
-    EXPECT(n, named_ended_as(n, JOB_SUCCEEDED));
-    EXPECT(n, named_whole_calls(n, "first") == 1 && named_whole_calls(n, "second") == 1);
+    wake_and_end_in_vain(n);
 }
 
 /* w1 sleeps in its last call; w2 has taken over and is in the same call; w1 wakes without Redis, which alone could tell it so: its checkpoint
@@ -107,28 +113,29 @@ static void void_end_lands(struct named *n)
     stage_run_for(&n->s, 50);
 }
 
-static void void_end(struct named *n)
+/* w1 has Redis again and tells it nothing of its end; w2 wakes and ends the job. */
+static void w2_ends_it(struct named *n)
 {
-    void_end_lands(n);
     sim_worker_cut_redis(named_worker(n, "w1"), false);
     stage_run_for(&n->s, 300);
     EXPECT(n, !redis_says_ended(n));
     sim_worker_resume(named_worker(n, "w2"));
     named_finish(n);
     EXPECT(n, named_ended_as(n, JOB_SUCCEEDED));
-    EXPECT(n, named_whole_calls(n, "first") == 1 && named_whole_calls(n, "second") == 1);
+}
+
+static void void_end(struct named *n)
+{
+    void_end_lands(n);
+    w2_ends_it(n);
+    each_step_was_paid_once(n);
 }
 
 static void void_end_then_wipe(struct named *n)
 {
     void_end_lands(n);
     model_redis_flush(named_plant_of(n)->redis); /* now nothing but the log knows of w2 */
-    sim_worker_cut_redis(named_worker(n, "w1"), false);
-    stage_run_for(&n->s, 300);
-    EXPECT(n, !redis_says_ended(n));
-    sim_worker_resume(named_worker(n, "w2"));
-    named_finish(n);
-    EXPECT(n, named_ended_as(n, JOB_SUCCEEDED));
+    w2_ends_it(n);
 }
 
 /* w2 ends the job and dies before it has told Redis; then w1's end comes, too. Whoever reads both acts on the first. */
