@@ -5,7 +5,6 @@
  * one function, task_advance, looks at all steps after every input and opens what can be opened; it
  * is the only place where work begins. Recorded outcomes are applied at the moment a run would be
  * made. */
-#include "consumer/backoff.h"
 #include "consumer/task_priv.h"
 
 enum err_code task_new(const struct task_options *o, struct task **ret, struct err *err)
@@ -85,9 +84,7 @@ const struct restored *task_restored(const struct task *t, size_t step, int64_t 
     return NULL;
 }
 
-/* --- steps
- * ------------------------------------------------------------------------------------------------------------
- */
+/* --- steps ----------------------------------------------------------------------------------- */
 static bool is_settled(const struct step_now *s)
 {
     return s->phase == STEP_COMPLETED || s->phase == STEP_FAILED || s->phase == STEP_SKIPPED;
@@ -247,7 +244,7 @@ static void ask_output(struct task *t)
                    NULL);
 }
 
-static void tell_paused(struct task *t)
+void task_tell_paused(struct task *t)
 {
     const struct task_effect e = {.kind = TASK_PAUSED, .item = -1};
 
@@ -285,7 +282,7 @@ void task_advance(struct task *t)
         }
     }
     if (!t->closing && t->runs.count == 0 && all_settled(t)) ask_output(t);
-    tell_paused(t);
+    task_tell_paused(t);
 }
 
 void task_finish(struct task *t, enum job_status status, struct view output, struct view error,
@@ -313,9 +310,7 @@ void task_finish(struct task *t, enum job_status status, struct view output, str
     task_emit(t, &e);
 }
 
-/* --- inputs
- * -----------------------------------------------------------------------------------------------------------
- */
+/* --- inputs ---------------------------------------------------------------------------------- */
 void task_start(struct task *t, int64_t now_ms)
 {
     (void)now_ms;
@@ -336,182 +331,6 @@ void task_evaluated(struct task *t, uint32_t run, struct view source, struct vie
     if (!task_eval_feed(t, r, source, value, e, &got, &err)) return;
     task_run_value(t, r, got, got ? NULL : &err);
     task_advance(t);
-}
-
-void task_call_started(struct task *t, uint32_t run, int64_t now_ms)
-{
-    struct run *r = task_run_find(t, run);
-
-    (void)now_ms;
-    if (!r || r->state != RUN_READY) return;
-    r->state = RUN_CALLING;
-    if (!r->has_started) task_emit_event(t, EVENT_STEP_STARTED, r, VIEW_NONE);
-    r->has_started = true;
-}
-
-void task_call_waits(struct task *t, uint32_t run, int64_t now_ms)
-{
-    struct run *r = task_run_find(t, run);
-
-    (void)now_ms;
-    if (!r || r->state != RUN_CALLING) return;
-    r->state = RUN_READY;
-    if (!t->draining) return;
-    task_run_hold(t, r); /* the next worker's, as all that has not gone out */
-    tell_paused(t);
-}
-
-void task_call_text(struct task *t, uint32_t run, struct view text, int64_t now_ms)
-{
-    struct run *r = task_run_find(t, run);
-    struct buf b;
-    struct jw w;
-
-    (void)now_ms;
-    if (!r || (r->state != RUN_CALLING && r->state != RUN_STREAMING) || text.len == 0) return;
-    r->state = RUN_STREAMING;
-    if (!buf_put_view(&r->text, text)) return; /* told when the call ends: output_too_large */
-    buf_init(&b, text.len * 6 + 64);
-    buf_put_str(&b, ",\"text\":");
-    jw_init(&w, &b);
-    jw_str(&w, text);
-    task_emit_event(t, EVENT_STEP_DELTA, r, buf_view(&b));
-    buf_fini(&b);
-}
-
-/* The reply's text as the step's value: as it is, or parsed and checked. NULL: err says why. */
-static struct json_t *reply_value(struct task *t, struct run *r, struct err *err)
-{
-    static const struct json_limits limits = {
-        .bytes_max = 1 << 20, .depth_max = 64, .nodes_max = 200000};
-    const struct workflow_step *s = &t->workflow->steps[r->step];
-    struct json_t *value = NULL;
-
-    if (!s->response_schema) {
-        value = json_stringn(r->text.len ? r->text.data : "", r->text.len);
-        if (!value) (void)err_set(err, ERR_PROTOCOL, "the reply of step %s is not UTF-8", s->id);
-        return value;
-    }
-    if (json_load(view_trim(buf_view(&r->text)), &limits, &value, err) != ERR_OK) {
-        (void)err_set(err, ERR_PROTOCOL, "the reply of step %s is not JSON", s->id);
-        return NULL;
-    }
-    if (jsonschema_check(s->response_schema, value, "/output", err) == ERR_OK) return value;
-    json_decref(value);
-    return NULL;
-}
-
-static void charge(struct task *t, const struct run *r)
-{
-    const struct task_effect e = {.kind = TASK_CHARGE,
-                                  .run = r->id,
-                                  .step = t->workflow->steps[r->step].id,
-                                  .item = r->item,
-                                  .model = t->workflow->steps[r->step].model,
-                                  .usage = r->usage};
-
-    task_emit(t, &e);
-}
-
-static void retry_later(struct task *t, struct run *r, int64_t delay_ms, const char *code,
-                        int64_t now_ms)
-{
-    const struct task_effect wake = {.kind = TASK_WAKE, .item = -1, .when_ms = now_ms + delay_ms};
-    char members[160];
-    int n = snprintf(members, sizeof members, ",\"delay_ms\":%lld,\"error\":{\"code\":\"%s\"}",
-                     (long long)delay_ms, code);
-
-    r->state = RUN_RETRYING;
-    r->wake_ms = now_ms + delay_ms;
-    task_emit_event(t, EVENT_STEP_RETRYING, r, view_make(members, (size_t)n));
-    if (t->draining) { /* the other try is the next worker's */
-        task_run_hold(t, r);
-        tell_paused(t);
-        return;
-    }
-    task_emit(t, &wake);
-}
-
-/* A try that counts: another one after a back-off, or the run fails. */
-static void count_failure(struct task *t, struct run *r, const char *code, const struct err *e,
-                          int64_t hint_ms, int64_t now_ms, struct rng *rng)
-{
-    const struct workflow_retry *p = &t->workflow->steps[r->step].retry;
-    int64_t delay;
-
-    if (r->attempt >= p->max_attempts) {
-        task_run_fail(t, r, code, e, true);
-        task_advance(t);
-        return;
-    }
-    delay = backoff_delay_ms(p->initial_ms, p->max_ms, p->exponential, r->attempt, rng);
-    r->attempt++;
-    retry_later(t, r, hint_ms > delay ? hint_ms : delay, code, now_ms);
-}
-
-void task_call_done(struct task *t, uint32_t run, struct view finish_reason,
-                    struct task_usage usage, int64_t now_ms)
-{
-    struct run *r = task_run_find(t, run);
-    struct err err = {0};
-    struct json_t *value;
-    struct rng rng;
-
-    if (!r || (r->state != RUN_CALLING && r->state != RUN_STREAMING)) return;
-    r->state = RUN_RECORDING; /* nothing is in hand any more */
-    r->usage = usage;
-    (void)view_copy(finish_reason, r->finish, sizeof r->finish);
-    charge(t, r);
-    if (r->text.failed) {
-        (void)err_set(&err, ERR_TOO_LARGE, "the output of step %s is over %zu KB",
-                      t->workflow->steps[r->step].id, t->step_output_max >> 10);
-        task_run_fail(t, r, "output_too_large", &err, false);
-    } else if ((value = reply_value(t, r, &err)) != NULL) {
-        task_run_complete(t, r, value);
-    } else {
-        rng_seed(&rng, (uint64_t)now_ms ^ r->id);
-        count_failure(t, r, "schema_mismatch", &err, 0, now_ms, &rng);
-        return;
-    }
-    task_advance(t);
-}
-
-void task_call_failed(struct task *t, uint32_t run, enum task_fault fault, const struct err *e,
-                      struct view provider_code, int64_t retry_after_ms, int64_t now_ms,
-                      struct rng *rng)
-{
-    struct run *r = task_run_find(t, run);
-
-    (void)provider_code; /* e's text names it already */
-    if (!r || (r->state != RUN_READY && r->state != RUN_CALLING && r->state != RUN_STREAMING))
-        return;
-    r->state = RUN_RECORDING; /* nothing is in hand any more */
-    switch (fault) {
-    case TASK_FAULT_THROTTLE:
-    case TASK_FAULT_EXHAUSTED:
-    case TASK_FAULT_OUTAGE: {
-        if (r->text.len > 0 && !t->draining) { /* what was told is void only by another attempt */
-            count_failure(t, r, "provider_unavailable", e, retry_after_ms, now_ms, rng);
-            return;
-        }
-        int64_t delay = backoff_delay_ms(500, fault == TASK_FAULT_EXHAUSTED ? 300000 : 30000, true,
-                                         ++r->waits, rng);
-
-        retry_later(t, r, retry_after_ms > delay ? retry_after_ms : delay, "provider_unavailable",
-                    now_ms);
-        return;
-    }
-    case TASK_FAULT_OVERLOAD:
-    case TASK_FAULT_BROKEN:
-        count_failure(t, r, e->code == ERR_TIMEOUT ? "timeout" : "provider_unavailable", e,
-                      retry_after_ms, now_ms, rng);
-        return;
-    case TASK_FAULT_FATAL:
-        task_run_fail(t, r, "provider_error", e, false);
-        task_advance(t);
-        return;
-    }
-    assert(!"unknown fault");
 }
 
 void task_tick(struct task *t, int64_t now_ms)
@@ -561,7 +380,7 @@ void task_drain(struct task *t, int64_t now_ms)
         if (r->state == RUN_READY || r->state == RUN_RETRYING || r->state == RUN_EVALUATING)
             task_run_hold(t, r);
     }
-    tell_paused(t);
+    task_tell_paused(t);
 }
 
 void task_undrain(struct task *t, int64_t now_ms)

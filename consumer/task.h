@@ -6,14 +6,19 @@
 /* One job as a pure machine: inputs in, effects out; no clock, no I/O. The worker feeds it and
  * performs what it returns.
  *
- *   job:  FETCHED -> WAITING -> RUNNING -> CLOSING -> ENDED(succeeded|failed|canceled|expired)
- *                       ^          |   any state may go to CLOSING with its reason; only CLOSING
- * asks for the terminal record
- *                       '-PARKED---'
+ *   step: BLOCKED --needs settled--> (OPENING: its foreach) --> RUNNING --> settled
  *   run:  a step, or one item of a foreach step
- *         BLOCKED -> EVALUATING -> READY(asks to call) -> CALLING -> STREAMING ->
- * RECORDING(checkpoint asked) -> DONE | FAILED | SKIPPED ^                        |          |
- *                                   '------ RETRYING(wake) <-'----------'
+ *
+ *    EVALUATING --> READY --started--> CALLING --text--> STREAMING --done--> RECORDING --> over
+ *                   ^  ^ '<---waits-------'|                |
+ *                   |  '--tick-- RETRYING <'----failed------'
+ *                  HELD
+ *
+ * HELD: a drain took back what had not gone out; an undrain asks for it again. RECORDING: its
+ * checkpoint is asked for. A step is settled as completed, failed or skipped.
+ *
+ * TASK_END comes once: when all steps are settled and the output is there, when a step fails for
+ * good, or by task_close. Nothing comes after it.
  * A run whose checkpoint stands (task_restore) is DONE from the start and makes no effect. */
 struct task;
 
@@ -32,19 +37,18 @@ void task_free(struct task *t);
 MUST_CHECK enum err_code task_restore(struct task *t, struct view step, int64_t item,
                                       struct view value, struct err *err);
 
-/* --- inputs: each may produce effects; take them all with task_next before the next input
- * -------------------------- */
+/* --- inputs: each may produce effects; take them all with task_next before the next input ---- */
 struct task_usage {
     int64_t input_tokens, output_tokens; /* -1 unknown */
 };
-enum task_fault {                       /* reference/protocols.md 3.5 */
-                  TASK_FAULT_THROTTLE,  /* wait; burns no attempt */
-                  TASK_FAULT_OUTAGE,    /* the provider is away (no connection, 503, 529): back-off;
-                                           burns no attempt */
-                  TASK_FAULT_OVERLOAD,  /* back-off; an attempt */
-                  TASK_FAULT_EXHAUSTED, /* money or quota: wait long; burns no attempt */
-                  TASK_FAULT_FATAL,     /* the request itself */
-                  TASK_FAULT_BROKEN     /* cut, garbage, timeout: an attempt */
+enum task_fault {
+    TASK_FAULT_THROTTLE,  /* wait; burns no attempt */
+    TASK_FAULT_OUTAGE,    /* the provider is away (no connection, 503, 529): back-off; burns no
+                             attempt */
+    TASK_FAULT_OVERLOAD,  /* back-off; an attempt */
+    TASK_FAULT_EXHAUSTED, /* money or quota: wait long; burns no attempt */
+    TASK_FAULT_FATAL,     /* the request itself */
+    TASK_FAULT_BROKEN     /* cut, garbage, timeout: an attempt */
 };
 void task_start(struct task *t, int64_t now_ms);
 /* Answer to TASK_EVAL: value JSON text, or the error text. */
@@ -70,9 +74,7 @@ void task_close(struct task *t, enum job_status status, int64_t now_ms);
 void task_drain(struct task *t, int64_t now_ms);
 void task_undrain(struct task *t, int64_t now_ms);
 
-/* --- effects
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- effects --------------------------------------------------------------------------------- */
 enum task_effect_kind {
     TASK_EVAL,     /* source over root (JSON text): answer task_evaluated */
     TASK_CALL,     /* request: OpenAI-shaped chat request without model name; model = the workflow's

@@ -7,7 +7,8 @@
 #include <jansson.h>
 
 /* The inside of a task, shared by task.c (inputs and the order of steps), task_run.c (one run),
- * task_eval.c (expressions, the document they see) and task_effect.c (the queue of effects). */
+ * task_call.c (what a call's outcome means for it), task_eval.c (expressions, the document they
+ * see) and task_effect.c (the queue of effects). */
 
 enum {
     TASK_EXPRS_MAX = 32,
@@ -145,7 +146,7 @@ void task_run_fail(struct task *t, struct run *r, const char *code, const struct
                    bool exhausted);
 void task_run_complete(struct task *t, struct run *r, struct json_t *take_output);
 
-/* task.c: called by runs */
+/* task.c: called by runs and calls */
 void task_step_item_settled(struct task *t, size_t step, int64_t item, bool failed,
                             struct json_t *take_output);
 void task_step_skip(struct task *t, size_t step);
@@ -153,6 +154,7 @@ void task_step_foreach(struct task *t, size_t step, struct json_t *take_items);
 void task_finish(struct task *t, enum job_status status, struct view output, struct view error,
                  bool dead_letter);
 void task_advance(struct task *t);
+void task_tell_paused(struct task *t); /* once, when a drain has nothing in hand any more */
 const struct restored *task_restored(const struct task *t, size_t step, int64_t item);
 
 #endif

@@ -57,8 +57,7 @@ int64_t task_run_attempt(const struct task *t, const struct run *r)
     return (t->starts - 1) * step_of(t, r)->retry.max_attempts + r->attempt;
 }
 
-/* --- opening: when -> foreach -> spec
- * -------------------------------------------------------------------------------- */
+/* --- opening: when, foreach, spec ------------------------------------------------------------ */
 void task_run_open(struct task *t, struct run *r, enum eval_goal goal)
 {
     struct json_t *value;
@@ -103,9 +102,7 @@ static void after_foreach(struct task *t, struct run *r, struct json_t *take_val
     task_step_foreach(t, step, take_value);
 }
 
-/* --- calling
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- calling --------------------------------------------------------------------------------- */
 static void ask_call(struct task *t, struct run *r)
 {
     const struct workflow_step *s = step_of(t, r);
@@ -193,9 +190,7 @@ static void after_spec(struct task *t, struct run *r, struct json_t *take_value)
     assert(!"unknown step kind");
 }
 
-/* --- outcomes
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- outcomes -------------------------------------------------------------------------------- */
 static void put_error(struct jw *w, const struct run *r, const char *step)
 {
     jw_object(w);
