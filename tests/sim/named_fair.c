@@ -57,6 +57,25 @@ static void dies_while_spilling(struct named *n)
     named_finish(n);
 }
 
+/* It dies with the copies in its own memory: no offset may have been committed for them, and the next owner reads every record again. */
+static void dies_before_its_copies(struct named *n)
+{
+    struct sim_worker *w = n->s.workers[0];
+
+    model_kafka_set_timeouts(named_plant_of(n)->kafka, NAMED_SOON_MS, PLANT_SESSION_MS); /* no copy is given up */
+    stage_start_workers(&n->s);
+    n->worker = sim_worker_name(w);
+    UNTIL(n, named_is_home_of);
+    sim_worker_hold_records(w, true);
+    for (size_t i = 0; i < 150; i++) (void)submit_as(n, 0, "noop", NULL);
+    stage_run_for(&n->s, 6000); /* it has read what it may, and committed what it could */
+    EXPECT(n, spilled(n) == 0);
+    sim_worker_kill(w);
+    sim_worker_start(w);
+    named_finish(n);
+    EXPECT(n, spilled(n) > 20);
+}
+
 /* --- keys -------------------------------------------------------------------------------------------------------------------- */
 static size_t told_of_key(const struct crowd_job *j)
 {
@@ -109,6 +128,7 @@ const struct named_case *named_cases_fair(void)
     static const struct named_case cases[] = {
         {"quiet-behind-a-burst", 1, 1, 1, quiet_behind_a_burst, 20},
         {"dies-while-spilling", 1, 2, 1, dies_while_spilling, 20},
+        {"dies-before-its-copies", 1, 1, 1, dies_before_its_copies, 20},
         {"one-at-a-time", 2, 2, 1, one_at_a_time, 0},
         {NULL, 0, 0, 0, NULL, 0},
     };
