@@ -33,6 +33,7 @@ enum {
 static const double estimate_alpha = 0.02;
 static const double estimate_alpha_fast = 0.1;
 static const double estimate_strays = 0.84; /* 4 deviations of the fast mean, squared, by var */
+static const double estimate_var_max = 1e14; /* so many tokens, squared, are no guess any more */
 static const double estimate_spread = 0.3;    /* of a guess, as a share of it */
 static const double estimate_factor_max = 64; /* a count further off is no count */
 
@@ -159,7 +160,7 @@ static void estimate_expect_output(const struct estimate_entry *it, int64_t max_
         return;
     }
     ret->output = estimate_tokens(it->output.mean);
-    ret->output_var = (int64_t)estimate_var(&it->output);
+    ret->output_var = (int64_t)fmin(estimate_var(&it->output), estimate_var_max);
     if (max_tokens <= 0 || ret->output < max_tokens) return;
     ret->output = max_tokens;
     ret->output_var = 0;
@@ -176,7 +177,7 @@ void estimate_expect(struct estimate *e, const struct estimate_key *k, int64_t c
                         : counted < 1                 ? 1
                                                       : counted);
     ret->input = estimate_tokens(n * factor->mean);
-    ret->input_var = (int64_t)(n * n * estimate_var(factor));
+    ret->input_var = (int64_t)fmin(n * n * estimate_var(factor), estimate_var_max);
     estimate_expect_output(it, max_tokens, ret);
     ret->expect_ms = it && it->ms.n ? (int64_t)it->ms.mean : ESTIMATE_FIRST_MS;
     ret->least_ms = it && it->ms.n ? estimate_tokens(it->ms.mean - sqrt(estimate_var(&it->ms))) : 0;

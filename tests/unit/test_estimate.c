@@ -98,6 +98,21 @@ static void test_nonsense_teaches_nothing(void **state)
     estimate_free(e);
 }
 
+static void test_a_spread_is_bounded(void **state)
+{
+    struct estimate *e = estimate_new(8);
+    struct estimate_guess g;
+
+    (void)state;
+    for (int i = 0; i < 64; i++) { /* a factor of 64 or hardly any: no tokenizer */
+        struct estimate_actual a = {.counted = 1000, .input = i % 2 ? 1 : 64000, .output = -1, .took_ms = -1};
+        estimate_learn(e, &one, &a);
+    }
+    estimate_expect(e, &one, INT64_MAX, 0, &g);
+    assert_true(g.input_var > 0 && g.input_var <= (int64_t)100000000000000);
+    estimate_free(e);
+}
+
 static void test_the_least_used_makes_room(void **state)
 {
     struct estimate *e = estimate_new(3);
@@ -127,6 +142,7 @@ int main(void)
                                        cmocka_unit_test(test_means_and_spread_are_learnt),
                                        cmocka_unit_test(test_a_change_is_followed),
                                        cmocka_unit_test(test_nonsense_teaches_nothing),
+                                       cmocka_unit_test(test_a_spread_is_bounded),
                                        cmocka_unit_test(test_the_least_used_makes_room)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
