@@ -102,6 +102,7 @@ static void test_workers_killed_and_paused(void **state)
         pw_print(w, "killed and paused");
         assert_int_equal(w->refused, 0);
         assert_true(pw_peak(w) <= 1000);
+        assert_true(pw_use(w) >= 0.85); /* who stands still or is dead keeps nothing long */
     }
 }
 
@@ -115,10 +116,13 @@ static void test_redis_forgets(void **state)
     for (int i = 0; i < 4; i++) {
         pw_run(w, 80000);
         rs_ask(&w->rs, &w->text, "FLUSHALL");
+        pw_mark(w);
     }
+    pw_run(w, 80000);
     pw_print(w, "wiped");
     assert_int_equal(w->refused, 0);
     assert_true(pw_peak(w) <= 1000);
+    assert_true(pw_use(w) >= 0.4); /* half of it for a minute */
 }
 
 static void test_clock_steps(void **state)
@@ -153,6 +157,7 @@ static void test_redis_away(void **state)
         pw_mark(w);
         pw_run(w, 30000);
         pw_print(w, "redis away");
+        assert_true(pw_use(w) >= 0.65 && pw_use(w) <= 0.8); /* each its share of four fifths */
         for (size_t k = 0; k < 4; k++) w->workers[k].is_cut = false;
     }
     assert_int_equal(w->refused, 0);
