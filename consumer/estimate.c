@@ -32,8 +32,8 @@ enum {
 };
 static const double estimate_alpha = 0.02;
 static const double estimate_alpha_fast = 0.1;
-static const double estimate_strays = 0.84; /* 4 deviations of the fast mean, squared, by var */
-static const double estimate_var_max = 1e14; /* so many tokens, squared, are no guess any more */
+static const double estimate_strays = 0.84;   /* 4 deviations of the fast mean, squared, by var */
+static const double estimate_var_max = 1e14;  /* so many tokens, squared, are no guess any more */
 static const double estimate_spread = 0.3;    /* of a guess, as a share of it */
 static const double estimate_factor_max = 64; /* a count further off is no count */
 
