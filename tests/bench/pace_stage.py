@@ -99,7 +99,7 @@ class Stage:
 
 
 def hold(seconds):
-    """An interval that is measured."""
+    """An interval that is measured: what is counted in it is the row's figure, so there is no condition to wait for."""
     time.sleep(seconds)
 
 

@@ -81,7 +81,7 @@ static void raw_run(struct raw *r, long rate, long seconds)
             raw_event(r, stream);
             stream = (stream + 1) % r->streams;
         }
-        if (made < all) usleep(RAW_TICK_US);
+        if (made < all) usleep(RAW_TICK_US); /* the pace of the load */
     }
 }
 

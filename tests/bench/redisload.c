@@ -87,7 +87,7 @@ static void load_live(struct load *l, long rate, long seconds)
             job = (job + 1) % l->ids.count;
         }
         while (calls--) load_answer(l);
-        if (l->sent >= due) usleep(LOAD_TICK_US);
+        if (l->sent >= due) usleep(LOAD_TICK_US); /* the pace of the load */
     }
 }
 

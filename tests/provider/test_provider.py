@@ -11,7 +11,7 @@ import unittest
 
 from tests.provider import behavior, text
 from tests.provider.client import read_journal
-from tests.provider.harness import WAIT_S, ProviderTest, Wire, events, prompt, start, stop, streamed
+from tests.provider.harness import WAIT_S, ProviderTest, Wire, events, prompt, start, stop, streamed, until
 
 
 class Streams(ProviderTest):
@@ -197,15 +197,17 @@ class Http(ProviderTest):
                 self.assertEqual(wire.answer()[0], status)
                 wire.rest()
 
+    def _stands(self):
+        before = self._rss()
+        time.sleep(0.2)  # the interval in which it would grow
+        return self._rss() == before
+
     def test_slow_reader_holds_the_stream_back(self):
         with Wire(self.port) as wire:
             wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
             wire.post(streamed(marker="tokens=100000 text=numbered"), key=self.key)
             self.assertEqual(wire.head()[0], 200)
-            before = -1
-            while self._rss() != before:  # until the stream has stopped growing in there
-                before = self._rss()
-                time.sleep(0.2)
+            until(self._stands, "a stream that has stopped growing in there")
             self.assertIsNone(self.calls(ended=False)[0]["outcome"])
             last = b""
             while (piece := wire.chunk()):
@@ -325,8 +327,7 @@ class Faults(ProviderTest):
     def test_client_gone_before_the_first_token(self):
         with Wire(self.port) as wire:
             wire.post(prompt(marker="ttft_ms=60000"), key=self.key)
-            while not self.calls(ended=False):
-                time.sleep(0.005)
+            until(lambda: self.calls(ended=False), "the call's arrival")
         self.assertEqual((self.only_call()["outcome"], self.only_call()["status"]), ("client_gone", None))
 
 
