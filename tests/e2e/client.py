@@ -156,3 +156,10 @@ def text_of(events, step, item=None):
         if data["attempt"] == attempt:
             text += data["text"]
     return text
+
+
+def model_yaml(name, provider_model, price, **budget):
+    """One entry of `models:`, of the simulated provider. price: dollars a million tokens, of input and output."""
+    limits = ", ".join(f"{key}: {value}" for key, value in budget.items())
+    return (f"  {name}:\n    route: [{{provider: main, model: {provider_model}}}]\n    budget: {{{limits}}}\n"
+            f"    price: {{input_per_million: {price[0]}, output_per_million: {price[1]}}}\n")

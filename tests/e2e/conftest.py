@@ -1,6 +1,7 @@
 """One stack for most tests: real Kafka, real Redis, the simulated provider, two gateways and two workers, our programs under ASan.
 Tests that break servers take a stack of their own (`own_stack`)."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,17 @@ def make_stack(name, **options):
                "tenants": [{"id": "small", "max_queued": 3}, {"id": "counted", "scopes": ["submit", "read"]}, {"id": "boss"}],
                **options}
     return Stack(ROOT / "build/test" / name, **options)
+
+
+@contextmanager
+def paced_stack(folder, name, models, rpm, **options):
+    """A stack as `make run CONFIG=...` makes it of this YAML, and a provider that holds so many requests a minute and answers briefly."""
+    path = folder / f"{name}.yaml"
+    path.write_text(models)
+    with make_stack(name, gateways=1, config_file=str(path), **options) as running:
+        running.sim.patch({"limits": [{"key": "*", "model": "*", "rpm": rpm, "algorithm": "sliding"}],
+                           "default": {"ttft_ms": 20, "tokens_per_s": 0, "output_tokens": 5}})
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -8,17 +8,14 @@ from datetime import datetime
 import httpx
 import pytest
 
-from tests.e2e.client import Api, check_stream, until
-from tests.e2e.conftest import CONFIG, make_stack
+from tests.e2e.client import Api, check_stream, model_yaml, until
+from tests.e2e.conftest import CONFIG, paced_stack
 
 RPM = 1200
 BURST, QUIET = 500, 12
 MODELS = f"""
 models:
-  fast:
-    route: [{{provider: main, model: gpt-5-mini}}]
-    budget: {{requests_per_minute: {RPM}}}
-    price: {{input_per_million: 0.25, output_per_million: 2.0}}
+{model_yaml("fast", "gpt-5-mini", (0.25, 2.0), requests_per_minute=RPM)}
 keys:
   - {{match: "pair:*", concurrency: 2}}
   - {{match: "single:*", concurrency: 1}}
@@ -28,12 +25,8 @@ keys:
 
 @pytest.fixture(scope="module")
 def fair(tmp_path_factory):
-    path = tmp_path_factory.mktemp("fair") / "fair.yaml"
-    path.write_text(MODELS)
     config = {**CONFIG, "consumer": {**CONFIG["consumer"], "window": 80}}
-    with make_stack("fair", flavour="plain", gateways=1, config_file=str(path), config=config, tenants=[]) as running:
-        running.sim.patch({"limits": [{"key": "*", "model": "*", "rpm": RPM, "algorithm": "sliding"}],
-                           "default": {"ttft_ms": 20, "tokens_per_s": 0, "output_tokens": 5}})
+    with paced_stack(tmp_path_factory.mktemp("fair"), "fair", MODELS, RPM, flavour="plain", config=config, tenants=[]) as running:
         yield running
 
 

@@ -11,35 +11,24 @@ import time
 import httpx
 import pytest
 
-from tests.e2e.client import Api, until
-from tests.e2e.conftest import CONFIG, make_stack
+from tests.e2e.client import Api, model_yaml, until
+from tests.e2e.conftest import paced_stack
 from tests.e2e.terminal import Terminal
 from tests.e2e.test_tool import SLUICE, Tool
 
 RPM, JOBS = 120, 60
 MODELS = f"""
 models:
-  fast:
-    route: [{{provider: main, model: gpt-5-mini}}]
-    budget: {{requests_per_minute: {RPM}}}
-    price: {{input_per_million: 0.25, output_per_million: 2.0}}
-  smart:
-    route: [{{provider: main, model: gpt-5}}]
-    budget: {{requests_per_minute: 3000, spend_per_day: 12.5}}
-    price: {{input_per_million: 1.25, output_per_million: 10.0}}
+{model_yaml("fast", "gpt-5-mini", (0.25, 2.0), requests_per_minute=RPM)}
+{model_yaml("smart", "gpt-5", (1.25, 10.0), requests_per_minute=3000, spend_per_day=12.5)}
 """
 REASONS = {"budget", "closed", "outage", "exhausted", "concurrency", "spend", "tenant_budget", "key"}
 
 
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory):
-    """A stack as `make run CONFIG=...` makes it, and a provider that holds the same limit."""
-    path = tmp_path_factory.mktemp("slow") / "slow.yaml"
-    path.write_text(MODELS)
-    with make_stack("slow", gateways=1, config_file=str(path), config=CONFIG,
-                    tenants=[{"id": "capped", "tokens_per_day": 300}, {"id": "reader", "scopes": ["read"]}]) as running:
-        running.sim.patch({"limits": [{"key": "*", "model": "*", "rpm": RPM, "window": "sliding"}],
-                           "default": {"ttft_ms": 20, "tokens_per_s": 0, "output_tokens": 5}})
+    tenants = [{"id": "capped", "tokens_per_day": 300}, {"id": "reader", "scopes": ["read"]}]
+    with paced_stack(tmp_path_factory.mktemp("slow"), "slow", MODELS, RPM, tenants=tenants) as running:
         yield running
 
 
