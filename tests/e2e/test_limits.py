@@ -184,9 +184,15 @@ def test_a_tenant_sees_no_other(slow):
     api = Api(slow.url, slow.key)
     api.wait(api.submit_ok("say", {"text": "mine"}))
     until(lambda: limits(api)["tenant"]["tokens_per_day"]["used"] > 0, 10, what="the day's counters")
+    held = api.submit_ok("say", {"text": "[[sim ttft=20000 tokens=1]] mine, too"})
+    until(lambda: limits(api)["tenant"]["unfinished_jobs"] > 0, 10, what="the count of jobs")
     theirs = limits(Api(slow.url, slow.keys["reader"]))
-    assert theirs["tenant"]["id"] == "reader" and theirs["tenant"]["tokens_per_day"] == {"limit": None, "used": 0}
-    assert "capped" not in json.dumps(theirs)
+    assert theirs["tenant"] == {"id": "reader", "unfinished_jobs": 0, "tokens_per_day": {"limit": None, "used": 0},
+                                "spend_per_day": {"limit": None, "used": 0}}
+    for name in ("capped", limits(api)["tenant"]["id"]):
+        assert name not in json.dumps(theirs), name
+    assert api.http.post(f"/v1/jobs/{held}/cancel").status_code == 202
+    api.wait(held)
 
 
 def test_metrics_name_no_tenant_and_no_job(slow):
