@@ -21,12 +21,18 @@ static int64_t limiter_waiting_due(const struct limiter *l, enum pace_rank best)
     return best < l->asked_rank ? 0 : l->not_before_ms;
 }
 
+/* While an answer is out there is nothing to trade, but soon there may be room in the local share. */
+static int64_t limiter_share_due(const struct limiter *l, enum pace_rank best, int64_t now_ms)
+{
+    int64_t late = (l->is_failing ? l->failed_ms : l->sent_ms) + LIMITER_LATE_MS + 1;
+    if (best >= PACE_RANK_COUNT) return INT64_MAX;
+    return late > now_ms ? late : now_ms + LIMITER_RETRY_MS;
+}
+
 int64_t limiter_due_ms(const struct limiter *l, enum pace_rank best, int64_t now_ms)
 {
     int64_t due = limiter_waiting_due(l, best);
-    if (l->is_trading)
-        return l->sent_ms + LIMITER_LATE_MS + 1 > now_ms ? l->sent_ms + LIMITER_LATE_MS + 1
-                                                         : INT64_MAX;
+    if (l->is_trading) return limiter_share_due(l, best, now_ms);
     if (l->unsent_ms != INT64_MAX) due = limiter_min(due, l->unsent_ms + LIMITER_SETTLE_MS);
     for (size_t i = 0; i < l->lot_count; i++)
         due = limiter_min(due, l->lots[i].until_ms + LIMITER_SETTLE_MS);

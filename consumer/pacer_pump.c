@@ -256,7 +256,7 @@ static void pacer_arm(struct pacer_group *g, enum pace_rank best)
     int64_t now = pacer_now(g->pacer), at = INT64_MAX;
     for (size_t i = 0; i < g->key_count; i++) {
         const struct pacer_key *k = &g->keys[i];
-        int64_t due = k->is_trading ? INT64_MAX : limiter_due_ms(k->limiter, best, now);
+        int64_t due = limiter_due_ms(k->limiter, best, now);
         struct limiter_wait w;
         if (due < at) at = due;
         if (best == PACE_RANK_COUNT && g->close == PACE_CLOSE_NONE) continue;

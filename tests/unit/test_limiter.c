@@ -450,6 +450,22 @@ static void test_local_share(void **state)
     assert_null(s->trade.history);
 }
 
+static void test_a_trade_that_is_not_answered(void **state)
+{
+    struct stage *s = *state;
+    lease(s, 1);
+    s->now += 1000;
+    ask(s, 1); /* and nothing comes back */
+    int64_t sent = s->now;
+    assert_true(limiter_due_ms(s->l, PACE_RANK_COUNT, s->now) == INT64_MAX); /* nobody waits for the share */
+    assert_true(limiter_due_ms(s->l, PACE_EVEN, s->now) == sent + 1001);
+    assert_false(limiter_is_due(s->l, PACE_EVEN, sent + 1001));
+    s->now = sent + 1001;
+    assert_true(limiter_due_ms(s->l, PACE_EVEN, s->now) == s->now + 200); /* the share grows */
+    const struct pace_traded r = answer_of(0);
+    limiter_traded(s->l, NULL, &r, s->now);
+}
+
 static void test_money_is_not_spent_on_trust(void **state)
 {
     struct stage *s = *state;
@@ -517,7 +533,8 @@ int main(void)
         T(test_refusal_is_told_at_once_and_stops_the_lease), T(test_verdicts_of_an_older_gen_are_void),
         T(test_verdicts_after_a_wipe),
         T(test_close_takes_back_the_lease_in_hand), T(test_probe), T(test_newest_word_counts_field_by_field),
-        T(test_lost_answer_is_sent_again_under_its_number), T(test_local_share), T(test_money_is_not_spent_on_trust),
+        T(test_lost_answer_is_sent_again_under_its_number), T(test_local_share),
+        T(test_a_trade_that_is_not_answered), T(test_money_is_not_spent_on_trust),
         T(test_after_a_wipe_own_use_is_told), T(test_many_slots_are_told_in_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

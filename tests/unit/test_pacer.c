@@ -43,7 +43,7 @@ struct rig {
     size_t calls_max;
     int64_t takes_ms; /* how long a granted call runs before it ends well; -1: until told */
     int64_t input, output;
-    bool is_fenced, wants_turn;
+    bool is_fenced, wants_turn, is_mute; /* mute: Redis answers nothing */
     int64_t wall_ms; /* to begin with; 0: WALL */
     enum task_fault (*judge)(struct call *c, bool *ret_failed);
 };
@@ -65,7 +65,7 @@ static void turn(struct rig *r)
         r->wants_turn = false;
         rs_set_clock(&r->rs, &r->text, r->clock.wall_ms);
         pacer_pump(r->pacer);
-        rs_pump(&r->rs);
+        if (!r->is_mute) rs_pump(&r->rs);
         if (!r->wants_turn) return;
     }
 }
@@ -659,6 +659,26 @@ static void test_a_cut_reply_is_paid_for(void **state)
     close_rig(r);
 }
 
+/* Redis takes commands and says nothing: the local share goes on, long before the command's own time limit. */
+static void test_a_redis_that_does_not_answer(void **state)
+{
+    struct rig *r = *state;
+    open_rig(r, ONE_ROUTE("requests_per_minute: 600"));
+    for (int i = 0; i < 200; i++) (void)ask(r, "a");
+    pass(r, 2000);
+    size_t before = r->granted;
+    r->is_mute = true;
+    pass(r, 1500); /* a second till it is believed */
+    size_t first = r->granted;
+    assert_true(first > before);
+    pass(r, 3000);
+    assert_in_range(r->granted - first, 18, 26); /* 600 x 0.8 */
+    r->is_mute = false;
+    turn(r);
+    pass(r, 1000);
+    close_rig(r);
+}
+
 static void test_ceiling_of_the_process(void **state)
 {
     struct rig *r = *state;
@@ -692,6 +712,7 @@ int main(void)
                                        cmocka_unit_test(test_a_tenant_s_day_is_spent),
                                        cmocka_unit_test(test_a_spent_tenant_that_leaves_and_comes_back),
                                        cmocka_unit_test(test_a_cut_reply_is_paid_for),
+                                       cmocka_unit_test(test_a_redis_that_does_not_answer),
                                        cmocka_unit_test(test_ceiling_of_the_process)};
     return cmocka_run_group_tests(tests, start, stop);
 }
