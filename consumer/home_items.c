@@ -180,11 +180,22 @@ void home_drop_parkings(struct worker *w)
     }
 }
 
+/* The log shows a start of this very record: its time had come, whatever the wall clock says now.
+ * Were it copied away, the next owner would not know that it is still to come. */
+static bool home_was_begun(const struct item *it)
+{
+    const struct known_job *j = it->job;
+    enum ledger_phase phase = known_phase(j);
+    return (phase == LEDGER_STARTED || phase == LEDGER_ENDED) &&
+           it->head.epoch == j->handoff_epoch && it->head.seq == j->handoff_seq;
+}
+
 static bool home_sleeps(struct home *h, struct item *it)
 {
     struct worker *w = h->w;
     int64_t left = it->head.due_ms - w->ports.clock->wall_ms;
-    bool may_wait = it->topic != TOPIC_COUNT && !item_is_over(it, w->ports.clock->wall_ms);
+    bool may_wait = it->topic != TOPIC_COUNT && !item_is_over(it, w->ports.clock->wall_ms) &&
+                    !home_was_begun(it);
     if (left <= 0 || !may_wait) return false;
     enum topic tier = topic_delay_tier(left);
     it->state = ITEM_SLEEPING;
