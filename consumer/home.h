@@ -47,6 +47,7 @@ struct home {
     bool has_commit_failed;
     int64_t round_ms;
     int64_t ready_ms; /* READY since; monotonic */
+    int64_t tell_ms;  /* home_tell_waiting: again then; monotonic */
 };
 
 struct home *home_new(struct worker *w, uint32_t partition); /* NULL: no memory */
@@ -103,8 +104,8 @@ void home_ended_elsewhere(struct home *h, const struct job_id *id); /* Redis say
 void home_unbuilt(struct home *h);
 void home_set_built(struct home *h, bool is_built);
 void home_unblock(struct home *h);
-/* home_tell.c: new jobs that wait here are told to Redis, should their gateway not have done it;
- * and when all are, that too. After a beat that found the view whole. */
+/* home_tell.c: once a second, while the view is whole and the lease held, new jobs that wait here
+ * are told to Redis, should their gateway not have done it; and up to when it lacks none. */
 void home_tell_waiting(struct home *h);
 void item_told(struct item *it); /* Redis knows of it */
 /* home_line.c: what comes before the scheduler */

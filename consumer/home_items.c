@@ -425,7 +425,6 @@ void home_set_built(struct home *h, bool is_built)
     if (is_built) {
         rebuild_stop(h);
         home_unblock(h);
-        home_tell_waiting(h);
     } else {
         rebuild_start(h);
     }

@@ -6,12 +6,12 @@
  * unknown. To admit what is there already changes nothing, so nobody needs to be asked first; each
  * record is told once while it is in memory, again only after an error.
  *
- * When all that was read a while ago is known, the owner says so: until then a gateway that has
- * seen trouble calls no id of this home unknown. What is still unread, behind a full lane or the
- * head of a delay tier, is not covered. */
+ * Once a second the owner says up to when it lacks none: until it has said so of a time after the
+ * trouble that a gateway has seen, that one calls no id of this home unknown. What is still unread,
+ * behind a full lane or the head of a delay tier, is not covered. */
 #include "consumer/home.h"
 
-enum { HOME_TELL_MS = 1000, HOME_TELL_BEAT_MAX = 256, HOME_TELL_LOOK_MAX = 1024 };
+enum { HOME_TELL_MS = 1000, HOME_TELL_TURN_MAX = 256, HOME_TELL_LOOK_MAX = 1024 };
 
 void item_told(struct item *it)
 {
@@ -55,17 +55,24 @@ void home_tell_now(struct home *h, struct item *it)
     if (list_linked(&it->untold) && !it->is_telling) (void)home_tell(h, it);
 }
 
-/* What was read a while ago is known. */
-static bool home_is_told(const struct home *h, int64_t old)
+/* All that was read up to then is known. */
+static void home_say_told(struct home *h, int64_t old)
 {
+    int64_t now = h->w->ports.clock->mono_ms;
     struct list_link *first = list_first(&h->untold);
-    return h->ready_ms <= old && (!first || LIST_ITEM(first, struct item, untold)->read_ms > old);
+    int64_t read = first ? LIST_ITEM(first, struct item, untold)->read_ms : INT64_MAX;
+    int64_t until = read > old ? old : read - 1;
+    if (h->ready_ms <= until)
+        fn_tell(h->w->ports.fn, h->partition, now - until, worker_ignore_done, NULL);
 }
 
 void home_tell_waiting(struct home *h)
 {
-    int64_t old = h->w->ports.clock->mono_ms - HOME_TELL_MS;
-    size_t left = HOME_TELL_BEAT_MAX, look = HOME_TELL_LOOK_MAX;
+    int64_t now = h->w->ports.clock->mono_ms, old = now - HOME_TELL_MS;
+    if (h->state != HOME_READY || !h->is_built || now < h->tell_ms || !lease_is_held(h->w->lease))
+        return;
+    h->tell_ms = now + HOME_TELL_MS;
+    size_t left = HOME_TELL_TURN_MAX, look = HOME_TELL_LOOK_MAX;
     for (struct list_link *k = list_first(&h->untold), *next; k && left && look; k = next) {
         struct item *it = LIST_ITEM(k, struct item, untold);
         next = list_next(&h->untold, k);
@@ -79,6 +86,5 @@ void home_tell_waiting(struct home *h)
         if (!home_tell(h, it)) return;
         left--;
     }
-    if (home_is_told(h, old))
-        fn_tell(h->w->ports.fn, h->partition, HOME_TELL_MS, worker_ignore_done, NULL);
+    home_say_told(h, old);
 }

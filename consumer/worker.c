@@ -218,6 +218,7 @@ static void worker_on_commit_timer(void *arg)
 {
     struct worker *w = arg;
     worker_park(w);
+    worker_kick(w); /* homes have something to tell */
     for (struct list_link *k = list_first(&w->home_list); k; k = list_next(&w->home_list, k)) {
         struct home *h = LIST_ITEM(k, struct home, link);
         home_commit(h);
@@ -543,6 +544,7 @@ void worker_turn(struct worker *w)
         next = list_next(&w->home_list, k);
         home_close_pending(h);
         home_key_turn(h);
+        home_tell_waiting(h);
         rebuild_turn(h);
     }
     worker_start(w);

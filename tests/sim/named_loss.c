@@ -45,6 +45,38 @@ static void lost_tail(struct named *n)
     EXPECT(n, early->is_accepted && judged_starts(judge_find(n->s.judge, early->id)) == 1);
 }
 
+/* --- sure again ---------------------------------------------------------------------------------------------------------------------- */
+/* Up to when the owner of the only home said last that it lacks no job; wall ms. */
+static int64_t told_until(struct named *n)
+{
+    static const char *const argv[] = {"GET", "told:{0}"};
+
+    return reply_int(model_redis_ask(named_plant_of(n)->redis, argv, 2), 0);
+}
+
+/* New jobs come all the time, and wait behind their key. Redis is away for a while; soon after it is back its gateway may call an id unknown. */
+static void sure_again(struct named *n)
+{
+    const struct crowd_wish wish = {
+        .workflow = "chat", .input = NAMED_CHAT, .members = ",\"key\":\"one:a\"", .cancel_after_ms = -1, .repeat_after_ms = -1};
+    int64_t up_ms = 0, sure_ms = 0;
+
+    model_provider_fix(named_plant_of(n)->provider, 300, 40, 10);
+    stage_start_workers(&n->s);
+    for (int tick = 0; tick < 120; tick++) {
+        (void)crowd_submit(n->s.crowd, &wish);
+        if (tick == 50) model_redis_down(named_plant_of(n)->redis);
+        if (tick == 60) {
+            model_redis_up(named_plant_of(n)->redis, false);
+            up_ms = world_wall_ms(named_plant_of(n)->world);
+        }
+        stage_run_for(&n->s, 100);
+        if (up_ms && !sure_ms && told_until(n) > up_ms) sure_ms = world_wall_ms(named_plant_of(n)->world);
+    }
+    EXPECT(n, sure_ms > 0 && sure_ms - up_ms <= 4000);
+    named_finish(n);
+}
+
 /* --- 7: cancel, then wipe --------------------------------------------------------------------------------------------------------------------- */
 static bool is_canceled(void *arg)
 {
@@ -284,6 +316,7 @@ const struct named_case *named_cases_loss(void)
     static const struct named_case cases[] = {
         {"wipe-and-clock-back", 1, 2, 1, wipe_and_step_back, 0},
         {"lost-tail", 4, 2, 2, lost_tail, 0},
+        {"sure-again", 1, 1, 1, sure_again, 0},
         {"cancel-then-wipe", 4, 2, 1, cancel_then_wipe, 0},
         {"cancel-then-wipe-elsewhere", 4, 2, 1, cancel_then_wipe_elsewhere, 0},
         {"release-lost", 4, 2, 1, release_lost, 0},
