@@ -18,6 +18,8 @@ struct world {
     struct fn *fn;
     struct buf text;
     int answers;
+    int64_t wall_ms, seq; /* of the server's clock; of w1's trades */
+    struct pace_limits limits;
     struct pace_traded traded;
     struct pace_view view;
 };
@@ -44,6 +46,7 @@ static int start(void **state)
     rs_start(&w->rs);
     buf_init(&w->text, 1 << 20);
     w->fn = fn_new(rs_port(&w->rs));
+    rs_load_library(&w->rs, &w->text, "sluice_pace_v1");
     *state = w;
     return w->fn ? 0 : -1;
 }
@@ -53,6 +56,13 @@ static int fresh(void **state)
     struct world *w = *state;
     rs_ask(&w->rs, &w->text, "FLUSHALL");
     w->answers = 0;
+    w->seq = 0;
+    w->wall_ms = 1795564800000 - 60000; /* a minute before midnight */
+    w->limits = (struct pace_limits){.per_minute = {[PACE_REQUESTS] = 60, [PACE_INPUT] = 100000},
+                                     .requests_per_day = 1000,
+                                     .concurrency = 8,
+                                     .spend_per_day_microusd = 5000000};
+    w->traded = (struct pace_traded){.seen = 0};
     return 0;
 }
 
@@ -69,11 +79,8 @@ static int stop(void **state)
 /* So many calls wait, of 100 tokens in and 50 out each. */
 static void trade(struct world *w, const char *who, int64_t seq, int64_t calls)
 {
-    const struct pace_limits limits = {.per_minute = {[PACE_REQUESTS] = 60, [PACE_INPUT] = 100000},
-                                       .requests_per_day = 1000,
-                                       .concurrency = 8,
-                                       .spend_per_day_microusd = 5000000};
-    struct pace_trade t = {.budget = BUDGET, .incarnation = view_of(who), .seq = seq, .limits = limits};
+    struct pace_trade t = {.budget = BUDGET, .incarnation = view_of(who), .seq = seq, .limits = w->limits};
+    rs_set_clock(&w->rs, &w->text, w->wall_ms);
     for (size_t d = 0; d < PACE_DIM_COUNT; d++) t.told[d] = (struct pace_told){-1, -1, -1};
     t.demand[PACE_EVEN].calls = calls;
     t.demand[PACE_EVEN].first.n[PACE_REQUESTS] = calls > 0;
@@ -86,8 +93,35 @@ static void trade(struct world *w, const char *who, int64_t seq, int64_t calls)
     rs_pump(&w->rs);
 }
 
+/* w1 tells something; the next answer says what the budget thinks of it. */
+static void tell(struct world *w, const struct pace_trade *what)
+{
+    struct pace_trade t = *what;
+    t.budget = BUDGET;
+    t.incarnation = VIEW_LIT("w1:aa");
+    t.seq = ++w->seq;
+    t.seen = w->traded.seen;
+    t.since_ms = 700000;
+    t.gen = w->traded.gen;
+    t.limits = w->limits;
+    for (size_t d = 0; d < PACE_DIM_COUNT; d++)
+        if (!t.told[d].limit) t.told[d] = (struct pace_told){-1, -1, -1};
+    rs_set_clock(&w->rs, &w->text, w->wall_ms);
+    fn_pace_trade(w->fn, &t, on_trade, w);
+    rs_pump(&w->rs);
+}
+
+static void want(struct world *w, int64_t calls)
+{
+    tell(w, &(struct pace_trade){.demand[PACE_EVEN] = {.calls = calls,
+                                                       .first = {.n = {1, 100, 50, 0}, .microusd = 10},
+                                                       .all = {.n = {calls, 100 * calls, 50 * calls, 0},
+                                                               .microusd = 10 * calls}}});
+}
+
 static void look(struct world *w)
 {
+    rs_set_clock(&w->rs, &w->text, w->wall_ms);
     fn_pace_view(w->fn, BUDGET, on_view, w);
     rs_pump(&w->rs);
 }
@@ -141,6 +175,55 @@ static void test_looking_changes_nothing(void **state)
     buf_fini(&before);
 }
 
+static void test_a_quantum_has_less_at_once(void **state)
+{
+    struct world *w = *state;
+    w->limits = (struct pace_limits){.per_minute = {[PACE_REQUESTS] = 6000}, .quantum_ms = 1000};
+    want(w, 1);
+    w->wall_ms += 5000;
+    look(w);
+    assert_int_equal(w->view.dims[PACE_REQUESTS].available, 85); /* of a second, less the way */
+    w->limits.quantum_ms = 0;
+    want(w, 1);
+    w->wall_ms += 5000;
+    look(w);
+    assert_int_equal(w->view.dims[PACE_REQUESTS].available, 120); /* 2 % */
+}
+
+static void test_nothing_is_learnt_where_that_is_off(void **state)
+{
+    struct world *w = *state;
+    w->limits = (struct pace_limits){.start = 60, .learns = true};
+    tell(w, &(struct pace_trade){.told[PACE_REQUESTS] = {.limit = 40, .remaining = 40, .reset_ms = 1000}});
+    look(w);
+    assert_int_equal(w->view.dims[PACE_REQUESTS].limit, 40);
+    w->limits.learns = false;
+    want(w, 1);
+    look(w);
+    assert_int_equal(w->traded.limit[PACE_REQUESTS], 0);
+    assert_int_equal(w->view.dims[PACE_REQUESTS].limit, 0);
+    assert_int_equal(w->view.dims[PACE_REQUESTS].available, -1);
+}
+
+static void test_nothing_goes_beside_a_probe(void **state)
+{
+    struct world *w = *state;
+    w->limits = (struct pace_limits){.per_minute = {[PACE_REQUESTS] = 6000}};
+    want(w, 1);
+    tell(w, &(struct pace_trade){.close = PACE_CLOSE_THROTTLE, .close_ms = 2000});
+    w->wall_ms += 5000;
+    want(w, 1);
+    assert_true(w->traded.is_probe);
+    w->wall_ms += 1000;
+    look(w);
+    assert_int_equal(w->view.state, PACE_PROBING);
+    assert_int_equal(w->view.dims[PACE_REQUESTS].available, 0);
+    assert_true(w->view.dims[PACE_REQUESTS].next_ms > 0);
+    w->wall_ms += 30000; /* it is lost */
+    look(w);
+    assert_int_equal(w->view.dims[PACE_REQUESTS].next_ms, 0);
+}
+
 #define T(name) cmocka_unit_test_setup(name, fresh)
 
 int main(void)
@@ -149,6 +232,9 @@ int main(void)
         T(test_an_unused_budget_is_not_found),
         T(test_what_waits_and_what_is_left),
         T(test_looking_changes_nothing),
+        T(test_a_quantum_has_less_at_once),
+        T(test_nothing_is_learnt_where_that_is_off),
+        T(test_nothing_goes_beside_a_probe),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }

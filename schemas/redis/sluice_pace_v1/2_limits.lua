@@ -3,7 +3,8 @@
 -- Limits ---------------------------------------------------------------------------------------------------------------------
 -- c: 1..4 configured, 5..8 when; 9..12 told, 13..16 when; 17..20 use of strangers, 21..24 when, 25..28 fades over; 29..32 empty
 -- until; 33..36 learnt, 37..40 what was counted at the refusal that taught it (0: still seeking); 41..43 a day, concurrency,
--- spend, 44..46 when; 49 last refusal that could teach, 50 how long what it taught stays. grown, given: learnt limits looked at when, granted since.
+-- spend, 44..46 when; 47 quantum, 48 1: learn is off (as the last trade said, for view() to know); 49 last refusal that could
+-- teach, 50 how long what it taught stays. In the state: grown, given: learnt limits looked at when, granted since.
 
 -- Several configurations: the smallest of the last minute holds.
 local function configured(x, c, at, when, n, now)

@@ -38,10 +38,12 @@ local function hear(b, c, x, w, keys, at)
     x.was_in_flight, x.turn = e[1], e[6]
     x.is_new = e[3] < x.n[2]
     if not x.is_new and e[5] == 1 and b.st == PROBING then b.st, b.till = CLOSED, x.now end -- the probe was lost with the answer
-    local asked = table.concat(x.args, ' ', 8, 14)
+    local asked = table.concat(x.args, ' ', 8, 17)
     if asked ~= x.m.asked or x.now - x.m.asked_at > 5000 then
         for d = 1, 4 do configured(x, c, d, 4 + d, x.n[7 + d], x.now) end
         for d = 1, 3 do configured(x, c, 40 + d, 43 + d, x.n[11 + d], x.now) end
+        local off = x.learns and 0 or 1
+        if c[47] ~= x.quantum or c[48] ~= off then c[47], c[48], x.m.is_changed = x.quantum, off, true end
         x.m.asked, x.m.asked_at = asked, x.now
     end
     if not x.is_new then return end
@@ -106,6 +108,7 @@ end
 local function next_of(b, x, w, d)
     if x.L[d] <= 0 then return -1, -1 end
     if b.st == CLOSED then return 0, math.max(0, b.till - x.now) end
+    if b.st == PROBING then return 0, gate(b, x) or 0 end
     local have = math.floor(math.min(x.room[d], x.level[d]))
     if have >= 1 then return have, 0 end
     if x.room[d] >= 1 then return 0, math.ceil((1 - x.level[d]) / math.max(x.rate[d], 1e-6)) end
@@ -128,7 +131,7 @@ local function view(keys)
     local m = load(keys[1], true)
     local b, c = m.b, m.limits
     if b.born == 0 then return {0} end
-    local x = {m = m, learns = true, start = math.max(c[33], 1)}
+    local x = {m = m, learns = c[48] == 0, quantum = c[47], start = math.max(c[33], 1)}
     local _, today = clock(b, false, 0)
     x.now = redis.call('TIME')[1] * 1000 + b.off
     if x.now < b.at then x.now = b.at end
@@ -136,7 +139,7 @@ local function view(keys)
     local L = limits(b, c, x)
     local share = share_of(b, x.now)
     local day, is_fresh, w = today == b.day, x.now - b.fat < 10000, {key = keys[2]}
-    x.L, x.share, x.quantum, x.was_at = L, share, 0, b.at
+    x.L, x.share, x.was_at = L, share, b.at
     refill(b, x)
     rooms(b, c, x, 0, 0)
     local r = {1, b.st, (b.st == CLOSED or b.st == PROBING) and b.why or 0, math.max(0, b.st == CLOSED and b.till - x.now or 0),
