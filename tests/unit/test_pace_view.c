@@ -224,6 +224,32 @@ static void test_nothing_goes_beside_a_probe(void **state)
     assert_int_equal(w->view.dims[PACE_REQUESTS].next_ms, 0);
 }
 
+static void test_a_refund_of_yesterday_is_not_today_s(void **state)
+{
+    struct world *w = *state;
+    want(w, 1);
+    struct pace_settle back = {.slot = w->traded.slot, .output_slot = w->traded.output_slot,
+                               .delta = {.n = {-1, -100, -50, 0}, .microusd = -10}};
+    const struct pace_trade settled = {.settles = &back, .settle_count = 1};
+    w->wall_ms += 70000; /* 10 s after midnight */
+    want(w, 1);
+    look(w);
+    assert_int_equal(w->view.requests_today, 1);
+    assert_int_equal(w->view.microusd_today, 10);
+    tell(w, &settled);
+    look(w);
+    assert_int_equal(w->view.requests_today, 1);
+    assert_int_equal(w->view.microusd_today, 10);
+    w->wall_ms += 2000;
+    want(w, 1); /* one of today comes back */
+    back.slot = w->traded.slot;
+    back.output_slot = w->traded.output_slot;
+    tell(w, &settled);
+    look(w);
+    assert_int_equal(w->view.requests_today, 1);
+    assert_int_equal(w->view.microusd_today, 10);
+}
+
 #define T(name) cmocka_unit_test_setup(name, fresh)
 
 int main(void)
@@ -235,6 +261,7 @@ int main(void)
         T(test_a_quantum_has_less_at_once),
         T(test_nothing_is_learnt_where_that_is_off),
         T(test_nothing_goes_beside_a_probe),
+        T(test_a_refund_of_yesterday_is_not_today_s),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }

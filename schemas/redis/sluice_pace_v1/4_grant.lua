@@ -3,8 +3,10 @@
 -- What is told ---------------------------------------------------------------------------------------------------------------
 
 -- Corrections, and output that is made. Order: what a worker was granted is read and written in whole slots.
+-- The day of a call that went before midnight is over: what comes back of it is not today's. (A lease is used within a second.)
 local function settle(b, w, x, at, n)
     local list, now_slot = {}, math.floor((x.now - WAY) / SLOT)
+    local dawn = x.now - (x.now - b.off) % 86400000
     local far = math.floor(x.now / SLOT) + 1000
     for i = 0, n - 1 do list[i * 2 + 1], list[i * 2 + 2] = x.n[at + i * 9], x.n[at + i * 9 + 1] end
     if x.n[20] > 0 then list[#list + 1] = now_slot end
@@ -17,7 +19,9 @@ local function settle(b, w, x, at, n)
                 local delta = put(b, w, (d == 3 or d == 6) and o or s, d, x.n[from + 1 + d])
                 if d < 5 then b[6 + d] = b[6 + d] - delta end
             end
-            b.dr, b.du = math.max(0, b.dr + x.n[from + 2]), math.max(0, b.du + x.n[from + 8])
+            local requests, spend = x.n[from + 2], x.n[from + 8]
+            if s * SLOT - 1000 < dawn then requests, spend = math.max(0, requests), math.max(0, spend) end
+            b.dr, b.du = math.max(0, b.dr + requests), math.max(0, b.du + spend)
         end
     end
     b[9] = b[9] - put(b, w, now_slot, 3, x.n[20])
