@@ -39,11 +39,6 @@ void limiter_free(struct limiter *l)
     free(l);
 }
 
-void limiter_limits_set(struct limiter *l, const struct pace_limits *limits)
-{
-    l->limits = *limits;
-}
-
 /* --- amounts ---------------------------------------------------------------------------------- */
 
 void limiter_amount_add(struct pace_amount *into, const struct pace_amount *a, int64_t sign)

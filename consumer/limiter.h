@@ -16,7 +16,6 @@ struct limiter_options {
 };
 struct limiter *limiter_new(const struct limiter_options *o); /* NULL: no memory */
 void limiter_free(struct limiter *l);
-void limiter_limits_set(struct limiter *l, const struct pace_limits *limits); /* a reload */
 
 struct limiter_cost {
     int64_t input, input_var;   /* tokens; var in tokens squared */
@@ -63,8 +62,8 @@ void limiter_demand_add(struct pace_demand *d, const struct limiter_cost *c);
 /* A trade is to be sent now. `best`: the rank of the most urgent of those whom limiter_take has refused,
  * PACE_RANK_COUNT: nobody waits. Never true while a trade is under way. */
 bool limiter_is_due(const struct limiter *l, enum pace_rank best, int64_t now_ms);
-/* When limiter_is_due will become true of itself; while a trade is under way and somebody waits, when limiter_take is to
- * be tried again, should no answer come (the local share). INT64_MAX never. */
+/* When limiter_is_due will become true of itself; while a trade is under way and somebody waits, when limiter_take is
+ * to be tried again, should no answer come (the local share). INT64_MAX never. */
 int64_t limiter_due_ms(const struct limiter *l, enum pace_rank best, int64_t now_ms);
 /* Fills the trade; its pointers are good until limiter_traded, or the next change of `ask`'s flows. */
 void limiter_trade(struct limiter *l, const struct limiter_ask *ask, int64_t now_ms, struct pace_trade *ret);

@@ -277,7 +277,8 @@ static const char config_intro[] =
     "`SLUICE_GATEWAY_LISTEN`) and, above that, by a flag (`--gateway.listen=127.0.0.1:8080`).\n"
     "Unknown keys, unknown flags, and variables that start like one of ours are errors. `--check`\n"
     "reports every fault with file, line and fix; `--print-config` shows the effective values,\n"
-    "secrets masked. SIGHUP reads tenants, models and prices anew; other keys take a restart.\n\n"
+    "secrets masked. At SIGHUP the gateway reads tenants, workflows and the token key anew; all else\n"
+    "takes a restart, a worker's limits, routes and prices too.\n\n"
     "Durations are an integer and a unit (`ms s m h d`), sizes are bytes or `KiB MiB GiB`. A path\n"
     "is relative to the file it stands in; in a variable or a flag, to the working folder.\n";
 

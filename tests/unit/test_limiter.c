@@ -470,8 +470,13 @@ static void test_money_is_not_spent_on_trust(void **state)
 {
     struct stage *s = *state;
     struct limiter_ticket t = {0};
-    struct pace_limits limits = {.per_minute = {600, 0, 0, 0}, .spend_per_day_microusd = 1000000};
-    limiter_limits_set(s->l, &limits);
+    const struct limiter_options o = {
+        .budget = VIEW_LIT("main/m/default"),
+        .incarnation = VIEW_LIT("w1:aa"),
+        .limits = {.per_minute = {600, 0, 0, 0}, .spend_per_day_microusd = 1000000}};
+    limiter_free(s->l);
+    s->l = limiter_new(&o);
+    assert_non_null(s->l);
     lease(s, 1);
     s->now += 1000;
     lose(s, 1);
