@@ -12,6 +12,7 @@
 
 #include "common/base/list.h"
 #include "common/base/map.h"
+#include "common/base/metrics.h"
 #include <stdlib.h>
 
 enum {
@@ -48,7 +49,8 @@ struct usage {
     struct list tenants;
     struct usage_tenant *asked[FN_USAGE_ASKS_MAX]; /* of the flush under way */
     size_t asked_count;
-    int64_t seq, asked_day, lost;
+    struct metric_series *lost;
+    int64_t seq, asked_day;
     bool is_flying;
 };
 
@@ -204,7 +206,7 @@ void usage_count(struct usage *u, struct view tenant, struct view workflow, stru
     if (row)
         fn_usage_sum(&row->is.counts, c);
     else
-        u->lost += c->calls;
+        metric_add(u->lost, (double)c->calls);
     if (row && t) {
         t->untold_tokens += c->input + c->output;
         t->untold_microusd += c->microusd;
@@ -341,10 +343,9 @@ bool usage_is_empty(const struct usage *u)
     return u->rows.count == 0 && u->batch.count == 0;
 }
 
-int64_t usage_lost(const struct usage *u)
-{
-    return u->lost;
-}
+static const struct metric_spec usage_meter_lost = {
+    .name = "sluice_usage_lost_calls_total",
+    .help = "Calls whose usage was not counted: no place while Redis was away"};
 
 struct usage *usage_new(const struct usage_options *o)
 {
@@ -354,6 +355,7 @@ struct usage *usage_new(const struct usage_options *o)
     list_init(&u->rows);
     list_init(&u->batch);
     list_init(&u->tenants);
+    u->lost = metric_series(metrics_family(o->metrics, &usage_meter_lost), NULL);
     u->index = map_new((size_t)2 * USAGE_ROWS_MAX);
     u->by_name = map_new(USAGE_TENANTS_MAX);
     if (u->index && u->by_name) return u;

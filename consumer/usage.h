@@ -6,7 +6,7 @@
  * today in the whole fleet, for its daily caps. Rows are summed here and flushed about once a
  * second, one batch at a time; a batch whose answer was lost goes out again under its number and
  * counts once. With Redis away rows pile up to USAGE_ROWS_MAX sums; what is then new is summed in
- * its tenant's row without names, and past twice the ceiling counted in usage_lost alone. */
+ * its tenant's row without names, and past twice the ceiling counted in sluice_usage_lost_calls_total alone. */
 enum { USAGE_ROWS_MAX = 1000, USAGE_TENANTS_MAX = 4096 };
 struct usage;
 struct usage_options {
@@ -15,6 +15,7 @@ struct usage_options {
     struct timerq *timers;
     struct view incarnation; /* borrowed */
     int64_t retention_ms;
+    struct metrics *metrics; /* for sluice_usage_lost_calls_total: calls that found no place */
     /* Totals were heard, perhaps of a tenant whose calls wait for that. May be NULL. */
     void (*on_heard)(void *arg);
     void *arg;
@@ -33,6 +34,5 @@ MUST_CHECK bool usage_today(struct usage *u, struct view tenant, int64_t *ret_to
 /* Flushes at once what can be (one batch); for the way out, with usage_is_empty. */
 void usage_flush(struct usage *u);
 bool usage_is_empty(const struct usage *u); /* nothing waits to be told */
-int64_t usage_lost(const struct usage *u);  /* calls that found no place */
 
 #endif

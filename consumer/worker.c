@@ -286,6 +286,7 @@ static bool worker_make_pacer(struct worker *w)
                                         .timers = p->timers,
                                         .incarnation = view_of(w->incarnation),
                                         .retention_ms = p->config->retention.usage_ms,
+                                        .metrics = p->metrics,
                                         .on_heard = worker_on_usage,
                                         .arg = w};
     w->usage = usage_new(&usage);

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "common/base/metrics.h"
 #include "common/base/rng.h"
 #include "consumer/usage.h"
 #include "redis_server.h"
@@ -23,6 +24,7 @@ struct world {
     struct timerq *timers;
     struct clock clock;
     struct usage *usage;
+    struct metrics *metrics;
     struct buf text;
     int answers, heard, loses; /* loses: answers to usage calls that get lost on their way */
     enum err_code code;
@@ -108,6 +110,7 @@ static struct usage *usage_of(struct world *w, const char *incarnation)
                                     .timers = w->timers,
                                     .incarnation = view_of(incarnation),
                                     .retention_ms = 40 * DAY,
+                                    .metrics = w->metrics,
                                     .on_heard = on_heard,
                                     .arg = w};
     return usage_new(&o);
@@ -119,6 +122,7 @@ static int fresh(void **state)
     ask(w, "FLUSHALL");
     w->clock = (struct clock){.mono_ms = 1000, .wall_ms = evening};
     w->answers = w->heard = w->loses = 0;
+    w->metrics = metrics_new();
     w->usage = usage_of(w, "w1:aa");
     return w->usage ? 0 : -1;
 }
@@ -127,6 +131,7 @@ static int drop(void **state)
 {
     struct world *w = *state;
     usage_free(w->usage);
+    metrics_free(w->metrics);
     w->usage = NULL;
     return 0;
 }
@@ -413,7 +418,11 @@ static void test_a_book_is_bounded(void **state)
         snprintf(name, sizeof name, "tenant%d", i);
         usage_count(w->usage, view_of(name), VIEW_LIT("hello"), VIEW_LIT("fast"), &call_of_10);
     }
-    assert_int_equal(usage_lost(w->usage), USAGE_ROWS_MAX + 1); /* of tenants that no row could be made for */
+    struct buf page; /* of tenants that no row could be made for */
+    buf_init(&page, 1 << 16);
+    assert_true(metrics_put(w->metrics, &page) && buf_put_char(&page, '\0'));
+    assert_non_null(strstr(page.data, "\nsluice_usage_lost_calls_total 1001\n"));
+    buf_fini(&page);
     pass(w, 1000);
     pass(w, 1000);
     w->rs.is_cut = false;
