@@ -185,6 +185,46 @@ enum err_code llm_ask_message(const struct llm_request *q, const struct llm_ask 
                       err);
 }
 
+enum err_code llm_ask_front(const struct llm_request *q, const struct llm_ask *a, size_t *cursor,
+                            struct llm_message *ret, bool *ret_more, struct err *err)
+{
+    struct llm_message m = {.role = LLM_SYSTEM};
+    size_t next = *cursor;
+    bool more;
+    enum err_code code = llm_ask_message(q, a, &next, &m, &more, err);
+
+    if (code != ERR_OK) return code;
+    if (!more) return llm_cannot(q, "/messages", "must hold one of the user", err);
+    *ret_more = m.role == LLM_SYSTEM;
+    if (!*ret_more) return ERR_OK;
+    *ret = m;
+    *cursor = next;
+    return ERR_OK;
+}
+
+enum err_code llm_ask_turn(const struct llm_request *q, const struct llm_ask *a, size_t *cursor,
+                           struct llm_message *ret, bool *ret_more, struct err *err)
+{
+    enum err_code code = llm_ask_message(q, a, cursor, ret, ret_more, err);
+
+    if (code != ERR_OK || !*ret_more) return code;
+    if (ret->role == LLM_SYSTEM)
+        return llm_cannot(q, "/messages", "can hold system messages only at their front", err);
+    return ERR_OK;
+}
+
+void llm_put_list(struct jw *j, const char *key, struct view value)
+{
+    jw_key(j, key);
+    if (json_raw_kind(value) != JSON_RAW_STRING) {
+        jw_raw(j, value);
+        return;
+    }
+    jw_array(j);
+    jw_raw(j, value);
+    jw_end_array(j);
+}
+
 bool llm_content_each(struct view content, size_t *cursor, struct view *ret_text)
 {
     struct view key, part;

@@ -107,6 +107,18 @@ struct llm_message {
 MUST_CHECK enum err_code llm_ask_message(const struct llm_request *q, const struct llm_ask *a,
                                          size_t *cursor, struct llm_message *ret, bool *ret_more,
                                          struct err *err);
+/* For dialects whose instructions stand beside the conversation. First the system messages at the
+ * front, one a call with *cursor from 0; *ret_more false: there are no more of them, and *cursor is
+ * at the first other message, without which it is an error. */
+MUST_CHECK enum err_code llm_ask_front(const struct llm_request *q, const struct llm_ask *a,
+                                       size_t *cursor, struct llm_message *ret, bool *ret_more,
+                                       struct err *err);
+/* Then the conversation, likewise. A system message is an error now. */
+MUST_CHECK enum err_code llm_ask_turn(const struct llm_request *q, const struct llm_ask *a,
+                                      size_t *cursor, struct llm_message *ret, bool *ret_more,
+                                      struct err *err);
+/* Writes a value that is a list, or one text, as a list. */
+void llm_put_list(struct jw *j, const char *key, struct view value);
 /* The texts of a content, raw string literals, one after the other. */
 bool llm_content_each(struct view content, size_t *cursor, struct view *ret_text);
 /* ERR_INVALID with a sentence: the provider's dialect cannot say it. where: "/seed". */

@@ -31,11 +31,10 @@ static enum err_code put_system(struct jw *j, const struct llm_request *q, const
     bool more, is_open = false;
 
     for (;;) {
-        size_t next = *cursor;
-        enum err_code code = llm_ask_message(q, a, &next, &m, &more, err);
+        enum err_code code = llm_ask_front(q, a, cursor, &m, &more, err);
 
         if (code != ERR_OK) return code;
-        if (!more || m.role != LLM_SYSTEM) break;
+        if (!more) break;
         if (!is_open) {
             jw_key(j, "systemInstruction");
             jw_object(j);
@@ -44,7 +43,6 @@ static enum err_code put_system(struct jw *j, const struct llm_request *q, const
             is_open = true;
         }
         put_parts(j, m.content);
-        *cursor = next;
     }
     if (is_open) {
         jw_end_array(j);
@@ -57,18 +55,15 @@ static enum err_code put_contents(struct jw *j, const struct llm_request *q,
                                   const struct llm_ask *a, size_t cursor, struct err *err)
 {
     struct llm_message m;
-    size_t count = 0;
     bool more;
 
     jw_key(j, "contents");
     jw_array(j);
-    for (;; count++) {
-        enum err_code code = llm_ask_message(q, a, &cursor, &m, &more, err);
+    for (;;) {
+        enum err_code code = llm_ask_turn(q, a, &cursor, &m, &more, err);
 
         if (code != ERR_OK) return code;
         if (!more) break;
-        if (m.role == LLM_SYSTEM)
-            return llm_cannot(q, "/messages", "can hold system messages only at their front", err);
         jw_object(j);
         jw_kcstr(j, "role", m.role == LLM_USER ? "user" : "model");
         jw_key(j, "parts");
@@ -78,7 +73,7 @@ static enum err_code put_contents(struct jw *j, const struct llm_request *q,
         jw_end_object(j);
     }
     jw_end_array(j);
-    return count ? ERR_OK : llm_cannot(q, "/messages", "must hold one of the user", err);
+    return ERR_OK;
 }
 
 static void put_config(struct jw *j, const struct llm_ask *a)
@@ -89,16 +84,7 @@ static void put_config(struct jw *j, const struct llm_ask *a)
     if (a->temperature.ptr) jw_kraw(j, "temperature", a->temperature);
     if (a->top_p.ptr) jw_kraw(j, "topP", a->top_p);
     if (a->seed.ptr) jw_kraw(j, "seed", a->seed);
-    if (a->stop.ptr) {
-        jw_key(j, "stopSequences");
-        if (json_raw_kind(a->stop) == JSON_RAW_STRING) {
-            jw_array(j);
-            jw_raw(j, a->stop);
-            jw_end_array(j);
-        } else {
-            jw_raw(j, a->stop);
-        }
-    }
+    if (a->stop.ptr) llm_put_list(j, "stopSequences", a->stop);
     if (a->format != LLM_FORMAT_TEXT) jw_kcstr(j, "responseMimeType", "application/json");
     if (a->format == LLM_FORMAT_SCHEMA) jw_kraw(j, "responseJsonSchema", a->schema);
     jw_end_object(j);
