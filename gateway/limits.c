@@ -17,8 +17,7 @@ enum {
     LIMITS_BUDGETS_MAX = 1024,
     LIMITS_WAVE = 16,
     LIMITS_BYTES_MAX = 8 << 20,
-    LIMITS_NAME_MAX = 2 * CONFIG_NAME_MAX + 256,
-    LIMITS_DAY_MS = 86400000
+    LIMITS_NAME_MAX = 2 * CONFIG_NAME_MAX + 256
 };
 
 struct limits_budget {
@@ -310,7 +309,7 @@ static void limits_ask_tenant(struct exchange *x)
                                 fn_key(FN_KEY_COUNT, view_of(x->who.tenant), count)};
     const struct view argv[] = {
         VIEW_LIT("HMGET"),
-        fn_usage_key(view_of(x->who.tenant), x->s->clock->wall_ms / LIMITS_DAY_MS, key),
+        fn_usage_key(view_of(x->who.tenant), x->s->clock->wall_ms / CLOCK_DAY_MS, key),
         VIEW_LIT("t")};
     exchange_hold(x);
     x->s->reads.call(x->s->reads.self, jobs, 2, limits_told_jobs, x);

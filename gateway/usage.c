@@ -22,8 +22,7 @@ enum {
     USAGE_ROWS_MAX = 2000,
     USAGE_TENANTS_DEFAULT = 100,
     USAGE_TENANTS_MAX = 1000,
-    USAGE_BYTES_MAX = 4 << 20,
-    USAGE_DAY_MS = 86400000
+    USAGE_BYTES_MAX = 4 << 20
 };
 
 enum usage_by { USAGE_BY_TENANT, USAGE_BY_WORKFLOW, USAGE_BY_MODEL, USAGE_BY_DAY };
@@ -62,12 +61,6 @@ static size_t usage_days(const struct usage_state *u)
     return (size_t)(u->to - u->from + 1);
 }
 
-static void usage_date(int64_t day, char ret[CLOCK_TEXT])
-{
-    clock_format(day * USAGE_DAY_MS, ret);
-    ret[10] = '\0';
-}
-
 /* --- the answer ---------------------------------------------------------------------------------
  */
 
@@ -84,11 +77,11 @@ static void usage_put_counts(struct jw *w, const struct fn_usage_counts *c)
 
 static void usage_put_head(struct jw *w, const struct usage_state *u)
 {
-    char date[CLOCK_TEXT];
+    char date[CLOCK_DAY_TEXT];
     jw_kcstr(w, "by", usage_by_names[u->by]);
-    usage_date(u->from, date);
+    clock_day_format(u->from, date);
     jw_kcstr(w, "from", date);
-    usage_date(u->to, date);
+    clock_day_format(u->to, date);
     jw_kcstr(w, "to", date);
     jw_kstr(w, "tenant", u->tenant[0] ? view_of(u->tenant) : VIEW_NONE);
     jw_ktime(w, "since", u->since_ms);
@@ -144,11 +137,11 @@ static bool usage_is_whole(const struct usage_state *u)
 static bool usage_take_total(struct usage_state *u, size_t index, const struct reply *r)
 {
     struct fn_usage_counts c;
-    char date[CLOCK_TEXT];
+    char date[CLOCK_DAY_TEXT];
     struct view name = view_of(u->tenants[index / usage_days(u)].text);
     if (!fn_usage_read_counts(reply_str(r), &c)) return true;
     if (u->by == USAGE_BY_DAY) {
-        usage_date(u->from + (int64_t)(index % usage_days(u)), date);
+        clock_day_format(u->from + (int64_t)(index % usage_days(u)), date);
         name = view_of(date);
     }
     return tally_add(u->tally, name, &c);
@@ -288,15 +281,11 @@ static bool usage_read_by(struct exchange *x, struct usage_state *u)
 /* A date as YYYY-MM-DD; absent: the fallback. */
 static bool usage_read_day(struct exchange *x, const char *name, int64_t fallback, int64_t *ret)
 {
-    char text[32], full[CLOCK_TEXT];
-    int64_t ms;
+    char text[32];
     *ret = fallback;
     if (!exchange_has_query(x, name)) return true;
-    if (!httpd_query(x->r, name, text, sizeof text) || strlen(text) != 10) return false;
-    snprintf(full, sizeof full, "%.10sT00:00:00Z", text);
-    if (!clock_parse(view_of(full), &ms) || ms < 0) return false;
-    *ret = ms / USAGE_DAY_MS;
-    return true;
+    return httpd_query(x->r, name, text, sizeof text) && clock_day_parse(view_of(text), ret) &&
+           *ret >= 0;
 }
 
 static bool usage_read_limit(struct exchange *x, struct usage_state *u)
@@ -330,7 +319,7 @@ static const char *const usage_params[] = {"by", "from", "to", "limit", "after",
 /* The index of the parameter that is no good; SIZE_MAX: all are. */
 static size_t usage_read_query(struct exchange *x, struct usage_state *u)
 {
-    int64_t today = x->s->clock->wall_ms / USAGE_DAY_MS;
+    int64_t today = x->s->clock->wall_ms / CLOCK_DAY_MS;
     if (!usage_read_by(x, u)) return 0;
     if (!usage_read_day(x, "to", today, &u->to)) return 2;
     if (!usage_read_day(x, "from", u->to - USAGE_DAYS_DEFAULT + 1, &u->from)) return 1;

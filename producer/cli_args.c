@@ -136,22 +136,13 @@ static bool args_is_by(struct view text)
            view_eq_str(text, "model") || view_eq_str(text, "day");
 }
 
-static bool args_is_date(struct view text)
-{
-    char full[CLOCK_TEXT];
-    int64_t ms;
-
-    if (text.len != 10) return false;
-    snprintf(full, sizeof full, "%.10sT00:00:00Z", text.ptr);
-    return clock_parse(view_of(full), &ms);
-}
-
 /* NULL: acceptable; else what it should have been. */
 static const char *args_fault(enum value kind, struct view text)
 {
     uint64_t n;
     enum job_class cls;
     enum job_status status;
+    int64_t day;
 
     switch (kind) {
     case VALUE_FLAG:
@@ -177,7 +168,7 @@ static const char *args_fault(enum value kind, struct view text)
     case VALUE_BY:
         return args_is_by(text) ? NULL : "tenant, workflow, model or day";
     case VALUE_DATE:
-        return args_is_date(text) ? NULL : "a date, such as 2026-01-31";
+        return clock_day_parse(text, &day) ? NULL : "a date, such as 2026-01-31";
     }
     assert(false);
     return NULL;

@@ -5,11 +5,11 @@
  * once a second, so its arguments are gathered in an arena and not on the stack. */
 #include "schemas/fn_usage.h"
 
+#include "common/base/clock.h"
 #include "schemas/fn_priv.h"
 #include <assert.h>
 
 enum {
-    USAGE_DAY_MS = 86400000,
     USAGE_COUNTS = 6,
     USAGE_HASHES_MAX = 2 * FN_USAGE_ROWS_MAX + FN_USAGE_ASKS_MAX,
     USAGE_ARGV_MAX = 3 + 2 + USAGE_HASHES_MAX + 4 + USAGE_HASHES_MAX +
@@ -20,20 +20,12 @@ enum {
 /* --- shapes ------------------------------------------------------------------------------------
  */
 
-/* A day of the Gregorian calendar as yyyymmdd (days counted in eras of 400 years, from 1 March). */
-static int usage_date(int64_t day)
-{
-    int64_t z = day + 719468, era = (z >= 0 ? z : z - 146096) / 146097, doe = z - era * 146097;
-    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
-    int64_t month = mp < 10 ? mp + 3 : mp - 9, year = yoe + era * 400 + (month <= 2);
-    return (int)(year * 10000 + month * 100 + doy - (153 * mp + 2) / 5 + 1);
-}
-
 struct view fn_usage_key(struct view tenant, int64_t day, char ret[FN_USAGE_KEY_MAX])
 {
-    int len = snprintf(ret, FN_USAGE_KEY_MAX, "us:{%.*s}:%08d", (int)tenant.len,
-                       tenant.len ? tenant.ptr : "", usage_date(day));
+    char date[CLOCK_DAY_TEXT];
+    clock_day_format(day, date);
+    int len = snprintf(ret, FN_USAGE_KEY_MAX, "us:{%.*s}:%.4s%.2s%.2s", (int)tenant.len,
+                       tenant.len ? tenant.ptr : "", date, date + 5, date + 8);
     return view_make(ret, len < FN_USAGE_KEY_MAX ? (size_t)len : FN_USAGE_KEY_MAX - 1);
 }
 
@@ -128,7 +120,7 @@ static int64_t usage_hash(struct usage_args *a, struct view tenant, int64_t day,
     assert(i < USAGE_HASHES_MAX);
     a->hashes[i] = arena_view(a->arena, key);
     a->is_failed = a->is_failed || !a->hashes[i].ptr;
-    a->ends[i] = (day + 1) * USAGE_DAY_MS + retention_ms;
+    a->ends[i] = (day + 1) * CLOCK_DAY_MS + retention_ms;
     a->hash_count = i + 1;
     return (int64_t)i + 1;
 }

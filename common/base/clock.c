@@ -5,7 +5,7 @@
  * the leap day is its last, and 400 years (an era) are always 146,097 days. */
 #include "common/base/clock.h"
 
-enum { DAY_MS = 86400000, ERA_DAYS = 146097, EPOCH_DAYS = 719468 };
+enum { DAY_MS = CLOCK_DAY_MS, ERA_DAYS = 146097, EPOCH_DAYS = 719468 };
 #define CLOCK_MIN_MS (-62167219200000) /* 0000-01-01T00:00:00.000Z */
 #define CLOCK_MAX_MS 253402300799999   /* 9999-12-31T23:59:59.999Z */
 
@@ -112,26 +112,51 @@ static bool clock_offset(struct view *v, int64_t *ret_seconds)
     return true;
 }
 
+/* Takes a date off the front of *v. */
+static bool clock_date(struct view *v, int64_t *ret_day)
+{
+    unsigned year, month, day;
+    if (!clock_number(v, 4, 9999, &year) || !clock_char(v, "-") ||
+        !clock_number(v, 2, 12, &month) || !clock_char(v, "-") || !clock_number(v, 2, 31, &day))
+        return false;
+    if (!month || !day || day > clock_month_days(year, month)) return false;
+    *ret_day = clock_days(year, month, day);
+    return true;
+}
+
 bool clock_parse(struct view text, int64_t *ret_wall_ms)
 {
-    unsigned year, month, day, hour, minute, second, ms = 0;
-    int64_t offset;
-    if (!clock_number(&text, 4, 9999, &year) || !clock_char(&text, "-") ||
-        !clock_number(&text, 2, 12, &month) || !clock_char(&text, "-") ||
-        !clock_number(&text, 2, 31, &day))
-        return false;
-    if (!month || !day || day > clock_month_days(year, month) || !clock_char(&text, "Tt"))
-        return false;
+    unsigned hour, minute, second, ms = 0;
+    int64_t day, offset;
+    if (!clock_date(&text, &day) || !clock_char(&text, "Tt")) return false;
     if (!clock_number(&text, 2, 23, &hour) || !clock_char(&text, ":") ||
         !clock_number(&text, 2, 59, &minute) || !clock_char(&text, ":") ||
         !clock_number(&text, 2, 60, &second))
         return false;
     if (clock_char(&text, ".") && !clock_fraction(&text, &ms)) return false;
     if (!clock_offset(&text, &offset) || text.len) return false;
-    int64_t total =
-        clock_days(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset;
+    int64_t total = day * 86400 + hour * 3600 + minute * 60 + second - offset;
     if (second == 60 && total % 86400 != 0) return false; /* a leap second ends a UTC day */
     *ret_wall_ms = total * 1000 + ms;
+    return true;
+}
+
+void clock_day_format(int64_t day, char ret[CLOCK_DAY_TEXT])
+{
+    int64_t ms;
+    char full[CLOCK_TEXT];
+    if (__builtin_mul_overflow(day, (int64_t)DAY_MS, &ms))
+        ms = day < 0 ? CLOCK_MIN_MS : CLOCK_MAX_MS;
+    clock_format(ms, full);
+    memcpy(ret, full, CLOCK_DAY_TEXT - 1);
+    ret[CLOCK_DAY_TEXT - 1] = '\0';
+}
+
+bool clock_day_parse(struct view text, int64_t *ret_day)
+{
+    int64_t day;
+    if (!clock_date(&text, &day) || text.len) return false;
+    *ret_day = day;
     return true;
 }
 

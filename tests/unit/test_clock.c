@@ -121,6 +121,33 @@ static void test_parse(void **state)
         assert_false(clock_parse(view_make(whole, len), &ms));
 }
 
+static void test_days(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t day;
+        const char *text;
+    } days[] = {{0, "1970-01-01"},     {-1, "1969-12-31"},      {11016, "2000-02-29"},
+                {20781, "2026-11-24"}, {-719528, "0000-01-01"}, {2932896, "9999-12-31"}};
+    static const char *const bad[] = {
+        "",           "2026-11-2", "2026-11-24T", "2026-11-24T20:55:43Z",
+        "2026-11-31", "20261124",  " 2026-11-24", "2026-11-244"};
+    char text[CLOCK_DAY_TEXT];
+    int64_t day = -7;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_false(clock_day_parse(view_of(bad[i]), &day));
+    assert_int_equal(day, -7);
+    for (size_t i = 0; i < sizeof days / sizeof days[0]; i++) {
+        clock_day_format(days[i].day, text);
+        assert_string_equal(text, days[i].text);
+        assert_true(clock_day_parse(view_of(text), &day) && day == days[i].day);
+    }
+    clock_day_format(INT64_MAX, text);
+    assert_string_equal(text, "9999-12-31");
+    clock_day_format(INT64_MIN, text);
+    assert_string_equal(text, "0000-01-01");
+}
+
 static void test_duration(void **state)
 {
     (void)state;
@@ -177,7 +204,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_format),      cmocka_unit_test(test_against_libc),
         cmocka_unit_test(test_parse),       cmocka_unit_test(test_duration),
-        cmocka_unit_test(test_go_duration),
+        cmocka_unit_test(test_go_duration), cmocka_unit_test(test_days),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
