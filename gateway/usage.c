@@ -199,9 +199,12 @@ static void usage_ask_wave(struct exchange *x)
 {
     struct usage_state *u = x->own;
     size_t all = u->tenant_count * usage_days(u), from = u->asked;
+    if (all == 0) {
+        usage_answer(x);
+        return;
+    }
     u->asked = all - from < USAGE_WAVE ? all : from + USAGE_WAVE;
-    for (size_t i = from; i < u->asked; i++) usage_ask(x, i);
-    if (all == 0) usage_answer(x);
+    for (size_t i = from, to = u->asked; i < to; i++) usage_ask(x, i); /* the last may end x */
 }
 
 static void usage_told_since(void *arg, const struct reply *r, const struct err *e)
