@@ -11,69 +11,38 @@
 
 enum { TEXT_MAX = 4096, POINTER_MAX = 512 };
 
-static const char *problem_hint(enum problem p)
-{
-    switch (p) {
-    case PROBLEM_INVALID_REQUEST:
-    case PROBLEM_METHOD_NOT_ALLOWED:
-    case PROBLEM_REQUEST_TIMEOUT:
-        return "is --url the address of a gateway of the same version?";
-    case PROBLEM_INVALID_JSON:
-        return "the place is a JSON pointer into the request";
-    case PROBLEM_INVALID_CURSOR:
-        return "leave --after out to begin at the beginning";
-    case PROBLEM_UNAUTHORIZED:
-        return "set SLUICE_KEY (or --key-file) to a key of this installation; sluice key new makes "
-               "one, an operator admits it";
-    case PROBLEM_FORBIDDEN:
-        return "use a key with that scope; an operator adds it to the key's scopes under tenants "
-               "in sluice.yaml";
-    case PROBLEM_NOT_FOUND:
-        return "is it a job of this key's tenant? jobs of others look unknown, and ended ones are "
-               "kept for retention.results";
-    case PROBLEM_CONFLICT:
-        return "a job can be retried once it has ended: sluice watch, or sluice cancel, first";
-    case PROBLEM_INPUT_EXPIRED:
-        return "submit it anew with its input";
-    case PROBLEM_TOO_LARGE:
-        return "put large data where a step can fetch it, and its address into the input";
-    case PROBLEM_UNKNOWN_WORKFLOW:
-        return "check the name and --version; workflows lie in workflows.dir of the gateway";
-    case PROBLEM_UNKNOWN_FIELD:
-    case PROBLEM_INVALID_FIELD:
-        return "sluice submit --help lists what a request may hold";
-    case PROBLEM_INVALID_INPUT:
-        return "the place is a JSON pointer into the request; the workflow's file says what its "
-               "input must be";
-    case PROBLEM_IDEMPOTENCY_MISMATCH:
-        return "another request was sent under this --idempotency-key: use another key, or send "
-               "the first request unchanged";
-    case PROBLEM_QUOTA_EXCEEDED:
-        return "wait until jobs have ended (sluice list --status queued), or have max_queued of "
-               "the tenant raised";
-    case PROBLEM_HEAD_TOO_LARGE:
-        return "is the key in SLUICE_KEY a key?";
-    case PROBLEM_INTERNAL:
-        return "the gateway's log says more";
-    case PROBLEM_UNAVAILABLE:
-        return "try again; sluice doctor says what is away";
-    case PROBLEM_STEP_FAILED:
-    case PROBLEM_ATTEMPTS_EXHAUSTED:
-    case PROBLEM_OUTPUT_TOO_LARGE:
-    case PROBLEM_POISON:
-    case PROBLEM_WORKFLOW_MISSING:
-    case PROBLEM_DEADLINE:
-    case PROBLEM_CANCELED:
-    case PROBLEM_TIMEOUT:
-    case PROBLEM_PROVIDER:
-    case PROBLEM_PROVIDER_UNAVAILABLE:
-    case PROBLEM_EXPRESSION:
-    case PROBLEM_SCHEMA_MISMATCH:
-    case PROBLEM_COUNT:
-        break;
-    }
-    return NULL;
-}
+/* NULL: of the job, not of the request; it has its own words. */
+static const char *const problem_hints[PROBLEM_COUNT] = {
+    [PROBLEM_INVALID_REQUEST] = "is --url the address of a gateway of the same version?",
+    [PROBLEM_METHOD_NOT_ALLOWED] = "is --url the address of a gateway of the same version?",
+    [PROBLEM_REQUEST_TIMEOUT] = "is --url the address of a gateway of the same version?",
+    [PROBLEM_INVALID_JSON] = "the place is a JSON pointer into the request",
+    [PROBLEM_INVALID_CURSOR] = "leave --after out to begin at the beginning",
+    [PROBLEM_UNAUTHORIZED] = "set SLUICE_KEY (or --key-file) to a key of this installation; sluice "
+                             "key new makes one, an operator admits it",
+    [PROBLEM_FORBIDDEN] = "use a key with that scope; an operator adds it to the key's scopes "
+                          "under tenants in sluice.yaml",
+    [PROBLEM_NOT_FOUND] = "is it a job of this key's tenant? jobs of others look unknown, and "
+                          "ended ones are kept for retention.results",
+    [PROBLEM_CONFLICT] =
+        "a job can be retried once it has ended: sluice watch, or sluice cancel, first",
+    [PROBLEM_INPUT_EXPIRED] = "submit it anew with its input",
+    [PROBLEM_TOO_LARGE] =
+        "put large data where a step can fetch it, and its address into the input",
+    [PROBLEM_UNKNOWN_WORKFLOW] =
+        "check the name and --version; workflows lie in workflows.dir of the gateway",
+    [PROBLEM_UNKNOWN_FIELD] = "sluice submit --help lists what a request may hold",
+    [PROBLEM_INVALID_FIELD] = "sluice submit --help lists what a request may hold",
+    [PROBLEM_INVALID_INPUT] = "the place is a JSON pointer into the request; the workflow's file "
+                              "says what its input must be",
+    [PROBLEM_IDEMPOTENCY_MISMATCH] = "another request was sent under this --idempotency-key: use "
+                                     "another key, or send the first request unchanged",
+    [PROBLEM_QUOTA_EXCEEDED] = "wait until jobs have ended (sluice list --status queued), or have "
+                               "max_queued of the tenant raised",
+    [PROBLEM_HEAD_TOO_LARGE] = "is the key in SLUICE_KEY a key?",
+    [PROBLEM_INTERNAL] = "the gateway's log says more",
+    [PROBLEM_UNAVAILABLE] = "try again; sluice doctor says what is away",
+};
 
 static void problem_put_clean(struct buf *out, const char *before, struct view text)
 {
@@ -99,8 +68,8 @@ static void problem_put_known(struct buf *out, const struct cli_refusal *r, stru
         problem_put_clean(out, "  at ", view_of(pointer[0] ? pointer : "the root of the request"));
     if (cli_json_text(r->body, "job_id", job, sizeof job))
         problem_put_clean(out, "  job ", view_of(job));
-    if (problem_parse(view_of(code), &p) && problem_hint(p))
-        buf_printf(out, "  hint: %s\n", problem_hint(p));
+    if (problem_parse(view_of(code), &p) && problem_hints[p])
+        buf_printf(out, "  hint: %s\n", problem_hints[p]);
     if (r->retry_after_s > 0)
         buf_printf(out, "  the server asks to wait %lld s\n", (long long)r->retry_after_s);
 }
