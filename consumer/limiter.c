@@ -224,7 +224,6 @@ bool limiter_take(struct limiter *l, const struct limiter_cost *c, int64_t now_m
     }
     limiter_amount_add(&l->since, &a, 1);
     l->in_flight++;
-    l->calls++;
     *ret = t;
     return true;
 }

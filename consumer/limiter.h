@@ -103,9 +103,7 @@ struct limiter_state {
     enum pace_close close;
     int64_t until_ms;              /* of CLOSED; monotonic */
     int64_t limit[PACE_DIM_COUNT]; /* in force, 0 = unknown or none */
-    int64_t in_flight, workers;
-    bool is_away;                  /* Redis does not answer: the local share holds */
-    uint64_t trades, calls;        /* so far */
+    int64_t workers;               /* that share the budget */
 };
 void limiter_state(const struct limiter *l, struct limiter_state *ret);
 

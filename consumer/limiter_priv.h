@@ -51,7 +51,7 @@ struct limiter {
     int64_t unsent_ms;              /* since when there is news; INT64_MAX none */
     bool is_urgent;                 /* a verdict that the fleet waits for */
     bool is_trading, is_repeat;     /* `sent` is under way; it was lost and goes again */
-    int64_t seq, sent_ms, asked_calls;
+    int64_t seq, sent_ms;
     enum pace_rank asked_rank; /* the most urgent that was told */
     struct pace_traded last;
     int64_t answered_ms, answer_sent_ms; /* of last; 0 none yet */
@@ -63,7 +63,6 @@ struct limiter {
     struct limiter_use uses[LIMITER_USES_MAX];
     struct pace_amount since; /* used since the last trade: what the next lease is sized by */
     int64_t in_flight;
-    uint64_t trades, calls;
 };
 
 void limiter_amount_add(struct pace_amount *into, const struct pace_amount *a, int64_t sign);

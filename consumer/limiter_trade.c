@@ -21,7 +21,8 @@ static int64_t limiter_waiting_due(const struct limiter *l, enum pace_rank best)
     return best < l->asked_rank ? 0 : l->not_before_ms;
 }
 
-/* While an answer is out there is nothing to trade, but soon there may be room in the local share. */
+/* While an answer is out there is nothing to trade, but soon there may be room in the local share.
+ */
 static int64_t limiter_share_due(const struct limiter *l, enum pace_rank best, int64_t now_ms)
 {
     int64_t late = (l->is_failing ? l->failed_ms : l->sent_ms) + LIMITER_LATE_MS + 1;
@@ -186,7 +187,6 @@ void limiter_trade(struct limiter *l, const struct limiter_ask *ask, int64_t now
     l->since = (struct pace_amount){.n = {0}};
     l->is_trading = true;
     l->sent_ms = now_ms;
-    l->trades++;
 }
 
 /* --- the answer ------------------------------------------------------------------------------- */
@@ -300,10 +300,6 @@ void limiter_state(const struct limiter *l, struct limiter_state *ret)
     *ret = (struct limiter_state){.state = l->last.state,
                                   .close = l->last.close,
                                   .until_ms = l->closed_ms,
-                                  .in_flight = l->in_flight,
-                                  .workers = l->last.workers,
-                                  .is_away = l->is_failing,
-                                  .trades = l->trades,
-                                  .calls = l->calls};
+                                  .workers = l->last.workers};
     memcpy(ret->limit, l->last.limit, sizeof ret->limit);
 }
